@@ -1,0 +1,296 @@
+"""One function per button: check, run on the lane, show.
+
+The three runs are generators, so that progress shows and closing the page stops them. They change the shared result
+panel through `Panel`; `view` (3D) and `files` (downloads) follow from the result without the device.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import gradio as gr
+import numpy as np
+
+from app import inputs, viewer, words
+from app.examples import Example
+from app.lane import Lane, LaneError, OnStep, Stopped
+from app.results import Files, LiftSettings, Result, Settings, write_files, write_rgb_png
+from app.session import Sessions
+from jointdit_core import JointDiTOutput, JointDiTPipeline
+from jointdit_core.geometry.disparity import colorize
+from jointdit_core.geometry.export import write_npy
+from jointdit_core.presets import Preset
+
+VISIT_S = 6 * 3600  # files of a page that never said goodbye are kept this long
+SAME: Any = gr.skip()
+STOP_ON, STOP_OFF = gr.update(interactive=True), gr.update(interactive=False)
+
+
+class Panel(NamedTuple):
+    """What a handler changes on the shared result panel; `SAME` leaves a part as it is."""
+
+    rgb: Any = SAME
+    depth: Any = SAME
+    bar: Any = SAME
+    stop: Any = SAME
+    caption: Any = SAME
+    result: Any = SAME
+    seed: Any = SAME
+
+
+class Studio:
+    """The handlers of one page over one pipeline; holds nothing of a request."""
+
+    def __init__(self, pipe: JointDiTPipeline, preset: Preset, examples: list[Example]) -> None:
+        self.pipe, self.preset, self.examples = pipe, preset, examples
+        self.lane, self.sessions = Lane(), Sessions()
+
+    # The three runs.
+
+    def joint_generation(
+        self,
+        prompt: str,
+        seed: float,
+        randomize: bool,
+        steps: float,
+        guidance: float,
+        colormap: str,
+        request: gr.Request,
+    ) -> Iterator[Panel]:
+        """Text -> RGB + depth."""
+        asked = self._settings("joint_generation", prompt, seed, randomize, steps, guidance)
+
+        def work(on_step: OnStep) -> JointDiTOutput:
+            return self.pipe.joint_generation(
+                asked.prompt,
+                num_inference_steps=asked.steps,
+                guidance_scale=asked.guidance,
+                seed=asked.seed,
+                callback_on_step_end=on_step,
+            )
+
+        yield from self._run(_owner(request), asked, work, colormap)
+
+    def depth_estimation(
+        self, image_path: str | None, seed: float, randomize: bool, steps: float, colormap: str, request: gr.Request
+    ) -> Iterator[Panel]:
+        """Image -> depth; the picture stays as it was given."""
+        upload = _checked(inputs.read_image, image_path)
+        asked = self._settings("depth_estimation", "", seed, randomize, steps, None)
+
+        def work(on_step: OnStep) -> JointDiTOutput:
+            return self.pipe.depth_estimation(
+                upload.image, num_inference_steps=asked.steps, seed=asked.seed, callback_on_step_end=on_step
+            )
+
+        yield from self._run(_owner(request), asked, work, colormap, given_rgb=np.asarray(upload.image))
+
+    def depth_to_image(
+        self,
+        prompt: str,
+        depth_path: str | None,
+        kind: str,
+        polarity: str,
+        seed: float,
+        randomize: bool,
+        steps: float,
+        guidance: float,
+        colormap: str,
+        request: gr.Request,
+    ) -> Iterator[Panel]:
+        """Depth -> image; the depth stays as it was given."""
+        disparity = _checked(inputs.read_depth, depth_path, kind, polarity)
+        asked = self._settings("depth_to_image", prompt, seed, randomize, steps, guidance)
+
+        def work(on_step: OnStep) -> JointDiTOutput:
+            return self.pipe.depth_to_image(
+                asked.prompt,
+                disparity,
+                num_inference_steps=asked.steps,
+                guidance_scale=asked.guidance,
+                seed=asked.seed,
+                callback_on_step_end=on_step,
+            )
+
+        yield from self._run(_owner(request), asked, work, colormap, given_depth=disparity)
+
+    def _run(
+        self,
+        owner: str,
+        asked: Settings,
+        work: Callable[[OnStep], JointDiTOutput],
+        colormap: str,
+        given_rgb: np.ndarray | None = None,
+        given_depth: np.ndarray | None = None,
+    ) -> Iterator[Panel]:
+        """Run `work` on the lane and show its progress; what was given is shown at once and not previewed again."""
+        started = time.monotonic()
+        yield Panel(
+            rgb=SAME if given_rgb is None else given_rgb,
+            depth=SAME if given_depth is None else colorize(given_depth, colormap),
+            bar=words.run_bar("Starting …"),
+            stop=STOP_ON,
+            seed=asked.seed,
+        )
+        shown = None
+        try:
+            for news in self.lane.run(owner, asked, work):
+                if isinstance(news, JointDiTOutput):
+                    break
+                fresh = news.image is not None and news.image is not shown
+                shown = news.image
+                yield Panel(
+                    rgb=news.image if fresh and given_rgb is None else SAME,
+                    depth=colorize(news.disparity, colormap) if fresh and given_depth is None else SAME,
+                    bar=words.running(news),
+                )
+        except Stopped:
+            yield Panel(bar=words.run_bar("Stopped.", state="idle"), stop=STOP_OFF)
+            return
+        except LaneError as error:
+            yield Panel(bar=words.run_bar("That did not work. Your settings are kept.", state="idle"), stop=STOP_OFF)
+            raise _refusal(error) from None
+        result = Result(np.asarray(news.image), news.disparity, asked, time.monotonic() - started, news.notes)
+        yield self._show(result, owner, colormap, f"Done in {words.seconds(result.seconds)}.")
+
+    def stop(self, colormap: str, request: gr.Request) -> Panel:
+        """Stop the visitor's run; its last preview becomes the result."""
+        owner = _owner(request)
+        stopped = self.lane.stop(owner)
+        if stopped is None or stopped[1].image is None:
+            return Panel(bar=words.run_bar("Stopped.", state="idle"), stop=STOP_OFF)
+        asked, progress = stopped
+        unfinished = replace(asked, stopped_at=progress.step)
+        result = Result(progress.image, progress.disparity, unfinished, progress.elapsed_s)
+        return self._show(result, owner, colormap, f"Stopped after step {progress.step} of {progress.total}.")
+
+    def _show(self, result: Result, owner: str, colormap: str, text: str) -> Panel:
+        """Show a finished result; its files will go to a new folder of the visitor's."""
+        folder = self.sessions.new_result(owner, result.settings.prompt or result.settings.task)
+        return Panel(
+            rgb=result.image,
+            depth=colorize(result.disparity, colormap),
+            bar=words.run_bar(text, 1.0, "done"),
+            stop=STOP_OFF,
+            caption=words.caption(result),
+            result=replace(result, folder=folder),
+        )
+
+    def _settings(
+        self, task: str, prompt: str, seed: float, randomize: bool, steps: float, guidance: float | None
+    ) -> Settings:
+        """Check what a run was given and draw its seed."""
+        prompt = _checked(inputs.check_prompt, prompt, task == "joint_generation")
+        used = secrets.randbelow(inputs.MAX_SEED + 1) if randomize else _checked(inputs.check_seed, seed)
+        guidance = None if guidance is None else _checked(inputs.check_guidance, guidance)
+        return Settings(task, prompt, used, _checked(inputs.check_steps, steps), guidance, self.preset.name)
+
+    # What follows from a result, without the device.
+
+    def view(
+        self, result: Result | None, fov_deg: float, far_over_near: float, edge_percent: float, points: float
+    ) -> Any:
+        """Lift the result into 3D."""
+        if result is None:
+            return SAME
+        cloud = _checked(result.lift, lifting(fov_deg, far_over_near, edge_percent, points))
+        return viewer.figure(cloud, result.key)
+
+    def files(
+        self, result: Result | None, fov_deg: float, far_over_near: float, edge_percent: float, points: float
+    ) -> tuple:
+        """Write the result's files for the download buttons."""
+        if result is None:
+            return (SAME,) * len(Files._fields)
+        paths = _checked(write_files, result, lifting(fov_deg, far_over_near, edge_percent, points))
+        return tuple(gr.update(value=str(path), interactive=True) for path in paths)
+
+    def recolor(self, result: Result | None, colormap: str) -> Any:
+        """Show the depth in another colour map."""
+        return SAME if result is None else colorize(result.disparity, colormap)
+
+    # Between the tabs.
+
+    def use_image(self, result: Result | None, request: gr.Request) -> tuple:
+        """Hand the result's picture to the tab Image -> depth."""
+        if result is None:
+            raise _refusal("There is no picture yet; press Generate first.")
+        path = self.sessions.folder(_owner(request)) / "picture.png"
+        write_rgb_png(path, result.image, result.settings)
+        return gr.Tabs(selected="depth_estimation"), str(path)
+
+    def use_depth(self, result: Result | None, request: gr.Request) -> tuple:
+        """Hand the result's disparity to the tab Depth -> image, with every bit."""
+        if result is None:
+            raise _refusal("There is no depth yet; press Generate first.")
+        path = write_npy(self.sessions.folder(_owner(request)) / "depth.npy", result.disparity)
+        return gr.Tabs(selected="depth_to_image"), str(path), inputs.RELATIVE, inputs.NEAR_IS_BRIGHT
+
+    def preview_depth(self, path: str | None, kind: str, polarity: str) -> Any:
+        """Show an uploaded depth map as the model will read it."""
+        return None if path is None else colorize(_checked(inputs.read_depth, path, kind, polarity), "gray")
+
+    def photo_fov(self, path: str | None) -> Any:
+        """Set the field of view to what the photo's camera wrote into the file, if it did."""
+        fov_deg = None if path is None else _checked(inputs.read_image, path).fov_deg
+        if fov_deg is None:
+            return SAME
+        gr.Info(f"Field of view set to {fov_deg:.0f}°, as the photo's camera wrote it.")
+        return round(fov_deg)
+
+    def open_example(self, number: int, colormap: str, request: gr.Request) -> tuple:
+        """Show a ready example and restore everything that made it.
+
+        Returns:
+            The panel's parts, the tab, the picture and depth inputs, then prompt, seed, randomize, steps and guidance
+            for each task in the order of `words.TASK_TITLES`.
+        """
+        example = self.examples[number]
+        asked = example.settings
+        panel = self._show(example.result(), _owner(request), colormap, "A ready example: change anything and run it yourself.")
+        values = (asked.prompt, asked.seed, False, asked.steps, SAME if asked.guidance is None else asked.guidance)
+        restored = [value for task in words.TASK_TITLES for value in (values if task == asked.task else (SAME,) * 5)]
+        image = str(example.rgb) if asked.task == "depth_estimation" else SAME
+        depth = str(example.depth) if asked.task == "depth_to_image" else SAME
+        return *panel[:-1], gr.Tabs(selected=asked.task), image, depth, *restored
+
+    def pick_example(self, picked: gr.SelectData, colormap: str, request: gr.Request) -> tuple:
+        """Open the example whose thumbnail was clicked."""
+        return self.open_example(picked.index, colormap, request)
+
+    def first_example(self, colormap: str, request: gr.Request) -> tuple:
+        """Open the first example when the page opens, so that it never starts empty."""
+        self.sessions.delete_older_than(VISIT_S)
+        if not self.examples:
+            return (SAME,) * (len(Panel._fields) + 2 + 5 * len(words.TASK_TITLES))
+        return self.open_example(0, colormap, request)
+
+    def leave(self, request: gr.Request) -> None:
+        """Stop the run and delete the files of a visitor who closed the page."""
+        self.lane.stop(_owner(request))
+        self.sessions.delete(_owner(request))
+
+
+def lifting(fov_deg: float, far_over_near: float, edge_percent: float, points: float) -> LiftSettings:
+    """Return the lift settings of the page's controls; an edge cut of 0 keeps all points."""
+    return LiftSettings(fov_deg, far_over_near, edge_percent / 100 or None, int(points))
+
+
+def _owner(request: gr.Request) -> str:
+    return request.session_hash or "nobody"
+
+
+def _refusal(reason: object) -> gr.Error:
+    return gr.Error(str(reason), title="Please check", print_exception=False)
+
+
+def _checked(function: Callable, *arguments: Any) -> Any:
+    """Call a function whose `ValueError` is a sentence for the visitor."""
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise _refusal(error) from None

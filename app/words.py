@@ -1,0 +1,66 @@
+"""The page's sentences: run bar, caption, title line. All text from outside is escaped here."""
+
+from __future__ import annotations
+
+from html import escape
+
+from app.lane import Progress
+from app.results import Result
+
+TASK_TITLES = {
+    "joint_generation": "Text → RGB + depth",
+    "depth_estimation": "Image → depth",
+    "depth_to_image": "Depth → image",
+}
+
+
+def seconds(value: float) -> str:
+    """Return a duration for people: "0.8 s", "12 s", "2 min 5 s"."""
+    if value < 9.95:
+        return f"{value:.1f} s"
+    whole = round(value)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+
+
+def run_bar(text: str, share: float = 0.0, state: str = "busy") -> str:
+    """Return the run bar's HTML; state is `idle`, `busy` or `done`."""
+    percent = round(100 * share)
+    return (
+        f'<div class="run {state}"><span role="status">{escape(text)}</span>'
+        f'<div class="track" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{percent}"><i style="width:{percent}%"></i></div></div>'
+    )
+
+
+def running(progress: Progress) -> str:
+    """Return the run bar of a running job."""
+    if not progress.total:
+        return run_bar("Starting …")
+    text = f"Step {progress.step} of {progress.total}"
+    if progress.left_s is not None:
+        text += f" · about {seconds(progress.left_s)} left"
+    return run_bar(text, progress.step / progress.total)
+
+
+def caption(result: Result) -> str:
+    """Return the line under the pictures: what they show and how to make them again."""
+    settings = result.settings
+    height, width = result.disparity.shape
+    prompt = f"“{escape(settings.prompt.strip())}”" if settings.prompt.strip() else TASK_TITLES[settings.task]
+    facts = [f"seed {settings.seed}", f"{settings.steps} steps", f"{width} × {height} px"]
+    if settings.guidance is not None:
+        facts.insert(2, f"guidance {settings.guidance:g}")
+    if result.seconds:
+        facts.append(f"took {seconds(result.seconds)}")
+    if settings.stopped_at is not None:
+        facts.append(f"<b>stopped after step {settings.stopped_at}, unfinished</b>")
+    notes = "".join(f'<div class="note">{escape(note)}</div>' for note in result.notes)
+    return f'<div><span class="prompt">{prompt}</span> <span class="facts">{" · ".join(facts)}</span></div>{notes}'
+
+
+def title(model: str, device: str) -> str:
+    """Return the title line."""
+    return (
+        '<div id="title"><h1>JointDiT Studio</h1><p>A picture and its depth, made together</p>'
+        f'<p class="model"><b>{escape(model)}</b> · {escape(device)}</p></div>'
+    )

@@ -1,0 +1,1 @@
+"""Measuring the model: depth metrics and the embedded model's table."""

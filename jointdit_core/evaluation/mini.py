@@ -1,0 +1,186 @@
+"""The embedded model's table: three tasks on unseen procedural worlds, with confidence intervals and sample sheets.
+
+Letters: N scenes, B scenes at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm.auto import tqdm
+
+from ..geometry.disparity import colorize, disparity_to_depth
+from ..pipeline import JointDiTPipeline
+from ..worlds import batch, captions, render, sample_scene, to_disparity
+from .depth_metrics import DepthMetrics, depth_metrics
+
+FIRST_SEED = 10  # unseen: training starts at 1,000,000, the autoencoder's scenes at 500,000
+SAMPLES = 4  # rays per pixel
+SKY = 0.02  # disparity below which a generated map is taken for sky
+SHEET_ROWS, SHEET_COLUMNS = 4, 4
+
+
+@dataclass(frozen=True)
+class Worlds:
+    """Unseen scenes.
+
+    Attributes:
+        images: N RGB pictures.
+        depths: N maps (H, W) float32 in metres, infinite in the sky.
+        disparities: N maps (H, W) float32 in [0, 1].
+        prompts: N captions.
+    """
+
+    images: list[Image.Image]
+    depths: list[np.ndarray]
+    disparities: list[np.ndarray]
+    prompts: list[str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: means over scenes with the half-width of their 95 % confidence interval."""
+
+    task: str
+    steps: int
+    scenes: int
+    abs_rel: float
+    abs_rel_ci: float
+    delta1: float
+    delta1_ci: float
+
+
+def draw_worlds(count: int, size: int, device: torch.device, batch_size: int = 16) -> Worlds:
+    """Draw the evaluation's scenes.
+
+    Args:
+        count: N.
+        size: Side in pixels.
+        device: Where to draw.
+        batch_size: Scenes at once.
+
+    Returns:
+        The scenes, always the same.
+    """
+    images, depths, disparities, prompts = [], [], [], []
+    for first in range(0, count, batch_size):
+        seeds = range(FIRST_SEED + first, FIRST_SEED + min(first + batch_size, count))
+        scenes = [sample_scene(seed) for seed in seeds]
+        with torch.inference_mode():
+            drawn = render(batch(scenes).to(device), size, SAMPLES)
+            near = to_disparity(drawn.depth)
+        pixels = (drawn.rgb.permute(0, 2, 3, 1) * 255).round().byte().cpu().numpy()
+        images += [Image.fromarray(p) for p in pixels]
+        depths += list(drawn.depth.float().cpu().numpy())
+        disparities += list(near.float().cpu().numpy())
+        prompts += [captions(scene, 1)[0] for scene in scenes]
+    return Worlds(images, depths, disparities, prompts)
+
+
+def summarise(task: str, steps: int, metrics: list[DepthMetrics]) -> Row:
+    """Average the metrics of a task's scenes."""
+
+    def mean_and_ci(values: list[float]) -> tuple[float, float]:
+        return float(np.mean(values)), float(1.96 * np.std(values, ddof=1) / math.sqrt(len(values)))
+
+    abs_rel = mean_and_ci([m.abs_rel for m in metrics])
+    delta1 = mean_and_ci([m.delta1 for m in metrics])
+    return Row(task, steps, len(metrics), *abs_rel, *delta1)
+
+
+def estimate(pipe: JointDiTPipeline, images: list[Image.Image], steps: int, batch_size: int) -> list[np.ndarray]:
+    """Disparity (H, W) of each image, seeds 0, 1, ..."""
+    maps = []
+    for i in tqdm(range(0, len(images), batch_size), desc=f"depth, {steps} steps", leave=False):
+        part = images[i : i + batch_size]
+        maps += pipe.depth_estimation(part, [" "] * len(part), num_inference_steps=steps, seed=i).disparity
+    return maps
+
+
+def evaluate_mini(
+    pipe: JointDiTPipeline, worlds: Worlds, depth_steps: tuple[int, ...], steps: int, guidance: float, batch_size: int
+) -> tuple[list[Row], dict[str, Image.Image]]:
+    """Run all three tasks.
+
+    Args:
+        pipe: The model.
+        worlds: N unseen scenes.
+        depth_steps: Step counts at which depth estimation is measured; the first also judges generated images.
+        steps: Steps of the two generating tasks.
+        guidance: Their guidance scale.
+        batch_size: Pairs at once.
+
+    Returns:
+        Rows: depth estimation against the true depth; joint generation, its own depth against depth estimated from its
+        image (the former lifted with far/near = 8, sky left out); depth-conditioned generation, depth estimated from
+        its image against the true depth of the given map. Sheets: sample pictures by task.
+    """
+    rows, sheets = [], {}
+    for count in depth_steps:
+        maps = estimate(pipe, worlds.images, count, batch_size)
+        rows.append(
+            summarise(
+                "depth estimation", count, [depth_metrics(m, d) for m, d in zip(maps, worlds.depths, strict=True)]
+            )
+        )
+        if count == depth_steps[0]:
+            sheets["depth-estimation"] = sheet([worlds.images, worlds.disparities, maps])
+
+    images, own, conditioned = [], [], []
+    for i in tqdm(range(0, len(worlds.prompts), batch_size), desc="generation", leave=False):
+        prompts = worlds.prompts[i : i + batch_size]
+        common = {"num_inference_steps": steps, "guidance_scale": guidance, "seed": i}
+        made = pipe.joint_generation(prompts, **common)
+        images += made.image
+        own += made.disparity
+        conditioned += pipe.depth_to_image(prompts, worlds.disparities[i : i + batch_size], **common).image
+    sheets["joint-generation"] = sheet([images, own])
+    sheets["depth-to-image"] = sheet([worlds.disparities, conditioned])
+
+    again = estimate(pipe, images, depth_steps[0], batch_size)
+    consistency = [
+        depth_metrics(m, disparity_to_depth(o), o > SKY)
+        for m, o in zip(again, own, strict=True)
+        if (o > SKY).mean() > 0.05 and np.ptp(o) > 0
+    ]
+    rows.append(summarise("joint self-consistency", steps, consistency))
+    again = estimate(pipe, conditioned, depth_steps[0], batch_size)
+    followed = [depth_metrics(m, d) for m, d in zip(again, worlds.depths, strict=True)]
+    rows.append(summarise("depth-conditioned", steps, followed))
+    return rows, sheets
+
+
+def sheet(columns: list[list]) -> Image.Image:
+    """Lay pictures out side by side.
+
+    Args:
+        columns: Lists of pictures or disparity maps; the i-th of each stand next to each other.
+
+    Returns:
+        A sheet of the first 16 groups.
+    """
+
+    def pixels(item: Image.Image | np.ndarray) -> np.ndarray:
+        return colorize(item) if isinstance(item, np.ndarray) else np.asarray(item)
+
+    groups = [np.concatenate([pixels(item) for item in group], axis=1) for group in zip(*columns, strict=True)]
+    groups = groups[: SHEET_ROWS * SHEET_COLUMNS]
+    lines = [
+        np.concatenate(groups[i : i + SHEET_COLUMNS], axis=1)
+        for i in range(0, len(groups) - SHEET_COLUMNS + 1, SHEET_COLUMNS)
+    ]
+    return Image.fromarray(np.concatenate(lines or groups, axis=0))
+
+
+def table(rows: list[Row]) -> str:
+    """Write rows as a Markdown table."""
+    lines = ["| task | steps | scenes | AbsRel % | delta1 % |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {r.task} | {r.steps} | {r.scenes} | {r.abs_rel:.1f} ± {r.abs_rel_ci:.1f} | {r.delta1:.1f} ± {r.delta1_ci:.1f} |"
+        for r in rows
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The networks: the joint transformer, its parts, and the reader of released weights."""

@@ -1,0 +1,160 @@
+"""The models the studio knows: where their weights come from, their defaults and limits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from .pipeline import JointDiTPipeline
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RESTORE = "Restore it from the repository (`git checkout -- assets/jointdit-mini`, or clone again)."
+TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json")
+COMPONENT_FILES = {
+    "scheduler": ("scheduler_config.json",),
+    "tokenizer": TOKENIZER_FILES,
+    "tokenizer_2": TOKENIZER_FILES,
+    "text_encoder": ("config.json",),
+    "text_encoder_2": ("config.json",),
+    "vae": ("config.json",),
+    "transformer": ("config.json",),
+}
+
+Quality = Literal["draft", "standard", "fine"]
+Task = Literal["joint_generation", "depth_estimation", "depth_to_image"]
+
+
+@dataclass(frozen=True)
+class TaskDefaults:
+    """How one task runs unless the visitor says otherwise.
+
+    Attributes:
+        steps: Denoising steps per quality.
+        guidance_scale: Guidance.
+    """
+
+    steps: dict[Quality, int]
+    guidance_scale: float
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One model the studio offers.
+
+    Attributes:
+        name: As in `--model`.
+        title: As the page shows it.
+        source: Folder under the repository's root, or the FLUX repository on the Hugging Face hub.
+        addons: Hub repository of the JointDiT add-ons; None where `source` is a whole pipeline.
+        default_size: Side of the square made by default, in pixels.
+        max_side: Longest side the page offers to make, in pixels.
+        dtype: Number format of the weights.
+        tasks: Defaults of each task.
+    """
+
+    name: str
+    title: str
+    source: str
+    addons: str | None
+    default_size: int
+    max_side: int
+    dtype: torch.dtype
+    tasks: dict[Task, TaskDefaults]
+
+
+PRESETS = {
+    "mini": Preset(
+        name="mini",
+        title="JointDiT mini (embedded)",
+        source="assets/jointdit-mini",
+        addons=None,
+        default_size=256,
+        max_side=512,
+        dtype=torch.float32,
+        tasks={
+            "joint_generation": TaskDefaults({"draft": 8, "standard": 20, "fine": 40}, 3.5),
+            "depth_estimation": TaskDefaults({"draft": 4, "standard": 10, "fine": 20}, 1.0),
+            "depth_to_image": TaskDefaults({"draft": 8, "standard": 20, "fine": 40}, 3.5),
+        },
+    ),
+    "flux-dev": Preset(
+        name="flux-dev",
+        title="JointDiT on FLUX.1-dev (released weights)",
+        source="black-forest-labs/FLUX.1-dev",
+        addons="byungki-kwon/JointDiT",
+        default_size=512,
+        max_side=1024,
+        dtype=torch.bfloat16,
+        tasks={
+            "joint_generation": TaskDefaults({"draft": 10, "standard": 20, "fine": 40}, 3.5),
+            "depth_estimation": TaskDefaults({"draft": 4, "standard": 20, "fine": 40}, 3.5),
+            "depth_to_image": TaskDefaults({"draft": 10, "standard": 20, "fine": 40}, 3.5),
+        },
+    ),
+}
+
+
+def load(preset: Preset, device: str = "cpu") -> JointDiTPipeline:
+    """Load a preset's pipeline.
+
+    Args:
+        preset: One of `PRESETS`.
+        device: Such as "cpu" or "cuda".
+
+    Returns:
+        The pipeline, ready on the device.
+
+    Raises:
+        OSError: A file is missing or damaged; the message names it and says what to do.
+    """
+    if preset.addons is not None:
+        return JointDiTPipeline.from_flux(preset.source, preset.addons, preset.dtype).to(device)
+    folder = REPOSITORY / preset.source
+    check_files(folder)
+    return JointDiTPipeline.from_pretrained(folder, dtype=preset.dtype).to(device)
+
+
+def check_files(folder: Path) -> None:
+    """Refuse a saved pipeline with missing or damaged files, before any is loaded.
+
+    Args:
+        folder: Pipeline in diffusers' layout, weights as safetensors.
+
+    Raises:
+        OSError: The message names the file and says what to do.
+    """
+    _read_json(folder / "model_index.json")
+    for component, names in COMPONENT_FILES.items():
+        for name in names:
+            _read_json(folder / component / name)
+        if "config.json" in names:
+            _check_weights(folder / component)
+
+
+def _read_json(path: Path) -> dict:
+    if not path.is_file():
+        raise OSError(f"The model file {path} is missing. {RESTORE}")
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise OSError(f"The model file {path} is damaged: it is not valid JSON. {RESTORE}") from error
+
+
+def _check_weights(folder: Path) -> None:
+    """Check one model's safetensors: all shards of its index, or its single file."""
+    indices = sorted(folder.glob("*.safetensors.index.json"))
+    shards = {name for index in indices for name in _read_json(index)["weight_map"].values()}
+    files = [folder / name for name in sorted(shards)] or sorted(folder.glob("*.safetensors"))
+    for path in files or [folder / "*.safetensors"]:
+        if not path.is_file():
+            raise OSError(f"The model file {path} is missing. {RESTORE}")
+        try:
+            with safe_open(path, framework="pt"):  # compares the header with the file's length
+                pass
+        except SafetensorError as error:
+            raise OSError(f"The model file {path} is damaged ({error}). {RESTORE}") from error

@@ -1,0 +1,120 @@
+"""Commands that make the embedded model: `autoencoder`, `cache`, `train`; see `--help` of each."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import torch
+
+from ..model.autoencoder import AutoencoderPatchPCA
+from ..pipeline import JointDiTPipeline
+from ..worlds import VOCABULARY
+from .cache import CacheConfig, LatentPairs, render_worlds, write_cache
+from .fit_autoencoder import fit_autoencoder, train_refiner
+from .loop import TrainConfig, Trainer
+from .mini import MiniConfig, build_mini, build_tokenizer
+from .sigmas import SigmaSampling
+
+MINI = MiniConfig()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m jointdit_core.training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    fit = commands.add_parser("autoencoder", help="fit the patch autoencoder to worlds, then train its refiner")
+    fit.add_argument("--out", type=Path, required=True, help="folder for the autoencoder")
+    fit.add_argument("--scenes", type=int, default=288, help="scenes the components are fitted to (default: %(default)s)")
+    fit.add_argument("--channels", type=int, default=16, help="latent channels (default: %(default)s)")
+    fit.add_argument("--patch", type=int, default=8, help="patch size in pixels (default: %(default)s)")
+    fit.add_argument("--whitening", type=float, default=0.5, help="0 none, 1 full (default: %(default)s)")
+
+    refine = commands.add_parser("refiner", help="train the residual network that polishes the autoencoder's decoding")
+    refine.add_argument("--autoencoder", type=Path, required=True, help="folder of the autoencoder, changed in place")
+    refine.add_argument("--minutes", type=float, default=3)
+    refine.add_argument("--scenes", type=int, default=2048, help="scenes it learns from (default: %(default)s)")
+
+    cache = commands.add_parser("cache", help="draw worlds and keep their latents on disk")
+    cache.add_argument("--autoencoder", type=Path, required=True, help="folder of the autoencoder")
+    cache.add_argument("--out", type=Path, required=True, help="folder for the shards")
+    cache.add_argument("--scenes", type=int, default=61_440, help="a multiple of 2048 (default: %(default)s)")
+    cache.add_argument("--samples", type=int, default=2, help="rays per pixel (default: %(default)s)")
+    cache.add_argument("--batch-size", type=int, default=16, help="scenes drawn at once (default: %(default)s)")
+
+    train = commands.add_parser("train", help="train, or go on with training")
+    train.add_argument("--cache", type=Path, required=True, help="folder of cached worlds")
+    source = train.add_mutually_exclusive_group(required=True)
+    source.add_argument("--autoencoder", type=Path, help="start a new model on this autoencoder")
+    source.add_argument("--model", type=Path, help="start from this saved pipeline")
+    train.add_argument("--out", type=Path, required=True, help="folder for the trained pipeline")
+    train.add_argument("--state", type=Path, required=True, help="folder of the checkpoint; resumed from if there")
+    train.add_argument("--minutes", type=float, required=True, help="how long to train")
+    train.add_argument("--batch-size", type=int, default=64)
+    train.add_argument("--lr", type=float, default=1e-3)
+    train.add_argument("--cooldown", type=float, default=0.25, help="share of the run in which the rate falls to 0")
+    train.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights")
+    train.add_argument("--export-minutes", type=float, default=10, help="minutes between checkpoints")
+    train.add_argument("--distill-guidance", type=float, default=1.0, metavar="MAX",
+                       help="teach guidance scales up to MAX in one pass, from the model given by --model")
+    train.add_argument("--frozen", action="store_true", help="train only what JointDiT adds, as the paper does")
+    train.add_argument("--balanced", action="store_true", help="ablation: both noise levels always equal")
+    train.add_argument("--adaptive-weights", choices=("released", "paper", "off"), default="released", help="ablation")
+    train.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _train(args: argparse.Namespace) -> None:
+    if args.model:
+        pipeline = JointDiTPipeline.from_pretrained(args.model, torch_dtype=torch.float32)
+    else:
+        vae = AutoencoderPatchPCA.from_pretrained(args.autoencoder)
+        pipeline = build_mini(MiniConfig(adaptive_weights=args.adaptive_weights), vae, VOCABULARY, args.seed)
+    config = TrainConfig(
+        minutes=args.minutes,
+        batch_size=args.batch_size,
+        lr_matrix=args.lr,
+        lr_other=args.lr,
+        cooldown=args.cooldown,
+        ema_decay=args.ema,
+        export_minutes=args.export_minutes,
+        distill_guidance=args.distill_guidance,
+        added_only=args.frozen,
+        sampling=SigmaSampling(shift_noisy=2.5, clean_share=0.5, unbalanced=not args.balanced),
+        seed=args.seed,
+    )
+    pairs = LatentPairs.load(args.cache, pipeline.vae, len(pipeline.tokenizer), _device())
+    Trainer(pipeline, config, args.state, args.out).run(pairs)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command.
+
+    Args:
+        arguments: As on the command line; None reads them from there.
+    """
+    args = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if args.command == "train":
+        _train(args)
+        return
+    tokenizer = build_tokenizer(VOCABULARY, MINI.text_length)
+    if args.command == "autoencoder":
+        vae = fit_autoencoder(args.scenes, args.channels, args.patch, args.whitening, tokenizer, _device())
+        vae.save_pretrained(args.out)
+        return
+    vae = AutoencoderPatchPCA.from_pretrained(args.autoencoder).to(_device())
+    if args.command == "cache":
+        write_cache(args.out, CacheConfig(args.scenes, samples=args.samples), vae, tokenizer, args.batch_size)
+    else:
+        train_refiner(vae, args.scenes, args.minutes, tokenizer)
+        vae.save_pretrained(args.autoencoder)
+
+
+if __name__ == "__main__":
+    main()

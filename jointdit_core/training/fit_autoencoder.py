@@ -1,0 +1,122 @@
+"""Fitting the patch autoencoder to worlds and training the network that polishes its decoding.
+
+Letters: B images, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import torch
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerFast
+
+from ..encode import disparity_to_image
+from ..model.autoencoder import AutoencoderPatchPCA
+from .cache import render_worlds
+
+FIT_SEED, TEST_SEED = 500_000, 600_000  # apart from the seeds of training and evaluation
+SIZE, SAMPLES, BATCH = 256, 4, 16
+REFINE_CHANNELS, REFINE_BLOCKS = 64, 4
+
+logger = logging.getLogger(__name__)
+
+
+def draw_images(
+    first_seed: int, scenes: int, tokenizer: PreTrainedTokenizerFast, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw scenes for the autoencoder.
+
+    Args:
+        first_seed: Seed of the first.
+        scenes: Their number, a multiple of 16.
+        tokenizer: The mini's tokenizer.
+        device: Where to draw.
+
+    Returns:
+        RGB (B, 3, H, W) and disparity pictures (B, 3, H, W), float16 in [-1, 1], on the CPU.
+    """
+    seeds = list(range(first_seed, first_seed + scenes))
+    drawn = [
+        (rgb.half().cpu(), disparity_to_image(disparity).half().cpu())
+        for rgb, disparity, _ in render_worlds(seeds, tokenizer, SIZE, SAMPLES, BATCH, device)
+    ]
+    rgb, depth = (torch.cat(part) for part in zip(*drawn, strict=True))
+    return rgb, depth
+
+
+def psnr(vae: AutoencoderPatchPCA, images: torch.Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of images (B, 3, H, W) in [-1, 1] through the autoencoder."""
+    with torch.inference_mode():
+        error = torch.cat(
+            [(vae(part).sample.clamp(-1, 1) - part).square().mean((1, 2, 3)) for part in images.float().split(16)]
+        )
+    return float((10 * torch.log10(4 / error)).mean())
+
+
+def fit_autoencoder(
+    scenes: int,
+    channels: int,
+    patch: int,
+    whitening: float,
+    tokenizer: PreTrainedTokenizerFast,
+    device: torch.device,
+) -> AutoencoderPatchPCA:
+    """Fit the components to RGB and disparity together.
+
+    Args:
+        scenes: Scenes to fit to, a multiple of 16.
+        channels: Latent channels.
+        patch: Patch size in pixels.
+        whitening: See `AutoencoderPatchPCA.fit`.
+        tokenizer: The mini's tokenizer.
+        device: Where to draw.
+
+    Returns:
+        The autoencoder with an untrained refiner; its PSNR on other scenes is logged.
+    """
+    images = torch.cat(draw_images(FIT_SEED, scenes, tokenizer, device)).float()
+    vae = AutoencoderPatchPCA.fit(
+        images, channels, patch, whitening, refine_channels=REFINE_CHANNELS, refine_blocks=REFINE_BLOCKS
+    )
+    _log_psnr(vae, *draw_images(TEST_SEED, 64, tokenizer, device))
+    return vae
+
+
+def train_refiner(vae: AutoencoderPatchPCA, scenes: int, minutes: float, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Train the decoder's residual network; the latents stay as they are.
+
+    Args:
+        vae: The fitted autoencoder, changed in place, on the device to train on.
+        scenes: Scenes to learn from, a multiple of 16.
+        minutes: How long.
+        tokenizer: The mini's tokenizer.
+    """
+    device = vae.device
+    images = torch.cat(draw_images(FIT_SEED, scenes, tokenizer, device)).to(device)
+    test = [part.to(device) for part in draw_images(TEST_SEED, 64, tokenizer, device)]
+    _log_psnr(vae, *test)
+    vae.requires_grad_(False)
+    vae.refiner.requires_grad_(True)
+    optimizer = torch.optim.AdamW(vae.refiner.parameters(), lr=2e-3, weight_decay=0.0)
+    start = time.monotonic()
+    bar = tqdm(desc="refiner", unit="step")
+    while (share := (time.monotonic() - start) / (60 * minutes)) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-3 * min(1.0, 2 * (1 - share))
+        clean = images[torch.randint(len(images), (BATCH,), device=device)].float()
+        with torch.no_grad():
+            latents = vae.encode(clean).latent_dist.mode()
+        loss = F.l1_loss(vae.decode(latents).sample, clean)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        bar.update()
+    bar.close()
+    _log_psnr(vae.eval(), *test)
+
+
+def _log_psnr(vae: AutoencoderPatchPCA, rgb: torch.Tensor, depth: torch.Tensor) -> None:
+    logger.info("PSNR on other scenes: RGB %.1f dB, disparity %.1f dB", psnr(vae, rgb), psnr(vae, depth))

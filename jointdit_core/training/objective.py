@@ -1,0 +1,132 @@
+"""What a training step minimises: the JCFM loss (Eq. 4), or the distillation of guidance into one pass.
+
+Letters: B pairs, L image tokens, C channels of a packed latent token, T text tokens.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..encode import PromptEmbeds, TokenIds, encode_tokens, pack_latents
+from ..model.joint_attention import merge_branches
+from ..pipeline import JointDiTPipeline
+from .loss import noised, predict_velocity
+from .sigmas import SigmaSampling, sample_sigmas
+
+
+class TrainedParts(nn.Module):
+    """The parts of a pipeline that training may change, as one module."""
+
+    def __init__(self, pipeline: JointDiTPipeline):
+        """Take the parts out of a pipeline, not copies of them.
+
+        Args:
+            pipeline: Where they live.
+        """
+        super().__init__()
+        self.transformer = pipeline.transformer
+        self.text_encoder = pipeline.text_encoder
+        self.text_encoder_2 = pipeline.text_encoder_2
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        sigmas: torch.Tensor,
+        captions: torch.Tensor,
+        grid: tuple[int, int],
+        guidance: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Predict the velocity of noised pairs.
+
+        Args:
+            x: (2B, L, C) tokens at `sigmas`, rgb rows first.
+            sigmas: (2B,).
+            captions: (B, T) token ids, the same in both text slots.
+            grid: (h, w) of the latent map.
+            guidance: (B,) or None for a model without embedded guidance.
+
+        Returns:
+            v, (2B, L, C) float32.
+        """
+        embeds = encode_tokens(self.text_encoder, self.text_encoder_2, TokenIds(captions, captions, ()))
+        return predict_velocity(self.transformer, x, sigmas, embeds, grid, guidance)
+
+
+class Objective:
+    """JCFM (Eq. 4), and guidance distillation once a teacher is set."""
+
+    def __init__(self, sampling: SigmaSampling, empty_prompt: torch.Tensor, unknown: int, guidance: bool):
+        """Keep what does not change between steps.
+
+        Args:
+            sampling: Distribution of the noise levels.
+            empty_prompt: (T,) ids of the dropped prompt.
+            unknown: Id of the unknown token, which replaces 2 % of the words so that the model learns to ignore it.
+            guidance: Whether the model has embedded guidance; it is 1 ("none") for the plain loss.
+        """
+        self.sampling, self.empty_prompt, self.unknown, self.guidance = sampling, empty_prompt, unknown, guidance
+        self.teacher: nn.Module | None = None
+        self.max_guidance = 1.0
+
+    def distill_from(self, teacher: TrainedParts, max_guidance: float) -> None:
+        """Teach guidance scales up to `max_guidance` from a frozen copy of `teacher`."""
+        self.teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
+        self.max_guidance = max_guidance
+
+    def drop_words(self, captions: torch.Tensor) -> torch.Tensor:
+        """Empty 10 % of the prompts (METHOD: classifier-free guidance) and 2 % of the words.
+
+        Args:
+            captions: (B, T) ids.
+
+        Returns:
+            (B, T) ids.
+        """
+        special = captions <= self.unknown  # padding and end come first in the vocabulary
+        lost = (torch.rand(captions.shape, device=captions.device) < 0.02) & ~special
+        captions = torch.where(lost, self.unknown, captions)
+        dropped = torch.rand(len(captions), 1, device=captions.device) < 0.1
+        return torch.where(dropped, self.empty_prompt, captions)
+
+    def __call__(
+        self, parts: nn.Module, latents_rgb: torch.Tensor, latents_depth: torch.Tensor, captions: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute the loss of a batch.
+
+        Args:
+            parts: `TrainedParts`, perhaps wrapped.
+            latents_rgb: (B, C/4, h, w) clean scaled latents.
+            latents_depth: (B, C/4, h, w).
+            captions: (B, T) ids.
+
+        Returns:
+            Mean squared error over both branches, a scalar.
+        """
+        clean = merge_branches(pack_latents(latents_rgb.float()), pack_latents(latents_depth.float()))  # (2B, L, C)
+        grid = latents_rgb.shape[-2:]
+        noise = torch.randn_like(clean)
+        sigmas = merge_branches(*sample_sigmas(self.sampling, len(captions), captions.device))
+        x = noised(clean, noise, sigmas)
+        target = noise - clean
+        captions = self.drop_words(captions)
+        scale = torch.ones(len(captions), device=captions.device) if self.guidance else None
+        if self.teacher is not None:
+            taught = torch.rand_like(scale) < 0.75
+            scale = torch.where(taught, 1 + (self.max_guidance - 1) * torch.rand_like(scale), scale)
+            guided = self.guided_velocity(x, sigmas, captions, grid, scale)
+            target = torch.where(merge_branches(taught, taught)[:, None, None], guided, target)
+        return F.mse_loss(parts(x, sigmas, captions, grid, scale), target)
+
+    @torch.no_grad()
+    def guided_velocity(
+        self, x: torch.Tensor, sigmas: torch.Tensor, captions: torch.Tensor, grid: tuple[int, int], scale: torch.Tensor
+    ) -> torch.Tensor:
+        """The teacher's classifier-free guidance: v(empty) + scale * (v(prompt) - v(empty)), (2B, L, C)."""
+        ones = torch.ones_like(scale)
+        prompted = self.teacher(x, sigmas, captions, grid, ones)
+        empty = self.teacher(x, sigmas, self.empty_prompt.expand_as(captions), grid, ones)
+        return empty + merge_branches(scale, scale)[:, None, None] * (prompted - empty)
