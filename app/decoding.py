@@ -69,7 +69,9 @@ def check_size(width: int, height: int, what: str) -> None:
         limit = f"{MAX_PIXELS / 1e6:.0f} megapixels"
         raise InputError(f"The {what} has {width * height / 1e6:.1f} megapixels; at most {limit} are allowed.")
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise InputError(f"The {what} is {width} x {height} pixels; its sides may differ by {MAX_ASPECT} times at most.")
+        raise InputError(
+            f"The {what} is {width} x {height} pixels; its sides may differ by {MAX_ASPECT} times at most."
+        )
 
 
 @contextmanager
@@ -200,7 +202,9 @@ def read_npy(path: Path, what: str) -> np.ndarray:
         except Exception:  # the header is parsed as Python literals, which can fail in many ways
             raise InputError(f"The {what} has a damaged or unknown NPY header.") from None
         if dtype.kind not in "iuf" or dtype.itemsize > 8:
-            raise InputError(f"The {what} must hold plain numbers of at most 64 bits; this NPY file holds {dtype.name}.")
+            raise InputError(
+                f"The {what} must hold plain numbers of at most 64 bits; this NPY file holds {dtype.name}."
+            )
         plane = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
         plane = plane[:-1] if len(plane) == 3 and plane[-1] == 1 else plane
         if len(plane) != 2:

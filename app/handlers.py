@@ -24,6 +24,7 @@ from jointdit_core import JointDiTOutput, JointDiTPipeline
 from jointdit_core.geometry.disparity import colorize
 from jointdit_core.geometry.export import write_npy
 from jointdit_core.presets import Preset
+from jointdit_core.worlds import captions, sample_scene
 
 VISIT_S = 6 * 3600  # files of a page that never said goodbye are kept this long
 SAME: Any = gr.skip()
@@ -48,6 +49,7 @@ class Studio:
     def __init__(self, pipe: JointDiTPipeline, preset: Preset, examples: list[Example]) -> None:
         self.pipe, self.preset, self.examples = pipe, preset, examples
         self.lane, self.sessions = Lane(), Sessions()
+        self.knows_words = preset.name == "mini"  # a word-level model, which its procedural worlds can prompt
 
     # The three runs.
 
@@ -208,6 +210,10 @@ class Studio:
             return (SAME,) * len(Files._fields)
         paths = _checked(write_files, result, lifting(fov_deg, far_over_near, edge_percent, points))
         return tuple(gr.update(value=str(path), interactive=True) for path in paths)
+
+    def surprise(self) -> str:
+        """Return a prompt out of the embedded model's world."""
+        return max(captions(sample_scene(secrets.randbelow(2**31)), 3), key=len)
 
     def recolor(self, result: Result | None, colormap: str) -> Any:
         """Show the depth in another colour map."""

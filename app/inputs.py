@@ -10,15 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image
 
+from app.decoding import InputError, identify, open_image, read_gray_png, read_npy, to_rgb
 from jointdit_core.geometry.camera import fov_from_exif
 from jointdit_core.geometry.disparity import FAR_OVER_NEAR, normalise_disparity
-
-from .decoding import InputError, identify, open_image, read_gray_png, read_npy, to_rgb
-
-__all__ = [
-    *("InputError", "UploadedImage", "read_image", "read_depth", "KINDS", "POLARITIES"),
-    *("check_prompt", "check_choice", "check_number", "check_seed", "check_steps", "check_guidance"),
-]
 
 MAX_PROMPT_CHARS = 1000
 MAX_SEED = 2**32 - 1
@@ -141,8 +135,10 @@ def _to_disparity(values: np.ndarray, kind: str, polarity: str) -> np.ndarray:
     if kind == RELATIVE and polarity == NEAR_IS_DARK:
         np.subtract(1, disparity, out=disparity)
     elif kind == LINEAR and polarity == NEAR_IS_BRIGHT:
-        depth = FAR_OVER_NEAR - (FAR_OVER_NEAR - 1) * disparity
-        disparity = normalise_disparity(1 / depth)
+        # depth = r - (r - 1) t for nearness t and ratio r; (1 / depth - 1 / r) / (1 - 1 / r) is then t / depth.
+        depth = disparity * -(FAR_OVER_NEAR - 1)
+        depth += FAR_OVER_NEAR
+        disparity /= depth
     return disparity
 
 

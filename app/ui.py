@@ -2,47 +2,61 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import gradio as gr
 
-from app import inputs, words
+from app import inputs, viewer, words
 from app.handlers import Panel, Studio
 from app.results import Files, LiftSettings
-from app.viewer import KEEP_CAMERA
 from jointdit_core.geometry.disparity import COLORMAPS
 from jointdit_core.presets import TaskDefaults
 
 QUALITIES = [("Draft", "draft"), ("Standard", "standard"), ("Fine", "fine")]
-DOWNLOADS = ("RGB PNG", "Depth 16-bit PNG", "Depth NPY", "Points PLY", "Mesh GLB", "Settings", "All as ZIP")
-DEVICE = {"concurrency_id": "device", "concurrency_limit": 1}
+DOWNLOADS = Files("RGB · PNG", "Depth · 16-bit PNG", "Depth · NPY", "Points · PLY", "Mesh · GLB", "Settings", "All · ZIP")
+ON_DEVICE = {"concurrency_id": "device", "concurrency_limit": 1}
+ADD_WORD = """
+element.addEventListener('click', (event) => {
+  const word = event.target.closest('button')?.innerText;
+  const box = document.querySelector('#prompt textarea');
+  if (!word || !box) return;
+  document.querySelector('[data-tab-id="joint_generation"]')?.click();
+  const text = box.value.trimEnd();
+  Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(box, text ? text + ' ' + word : word);
+  box.dispatchEvent(new Event('input', { bubbles: true }));
+});
+"""
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-@dataclass
-class Run:
-    """The controls every tab has."""
+@dataclass(frozen=True)
+class Tab:
+    """The controls of one task."""
 
     button: gr.Button
     seed: gr.Number
     randomize: gr.Checkbox
     steps: gr.Slider
-    guidance: gr.Slider | None
+    guidance: gr.Slider | None = None
+    prompt: gr.Textbox | None = None
+    image: gr.Image | None = None
+    depth: tuple[gr.File, gr.Radio, gr.Radio, gr.Image] | None = None
 
     @property
     def numbers(self) -> list:
-        """Inputs of the run, in the handlers' order."""
-        return [self.seed, self.randomize, self.steps] + ([self.guidance] if self.guidance else [])
+        """Seed, randomize, steps and guidance, as the handlers take them."""
+        return [part for part in (self.seed, self.randomize, self.steps, self.guidance) if part is not None]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Results:
     """The shared result panel."""
 
-    panel: Panel  # of components, without the seed
+    panel: Panel  # of components; the seed is the running tab's
     colormap: gr.Dropdown
-    lift: list
-    viewer: gr.Plot
+    lift: list[gr.Slider]
+    scene: gr.HTML
     reset: gr.Button
     use_image: gr.Button
     use_depth: gr.Button
@@ -57,14 +71,262 @@ def build(studio: Studio, device: str) -> gr.Blocks:
         device: where the model runs, in words.
 
     Returns:
-        The page; theme, style and scripts go to its `launch`.
+        The page; theme and style go to its `launch`.
     """
     with gr.Blocks(title="JointDiT Studio", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as page:
-        gr.HTML(words.title(studio.preset.title, device), elem_id="title-line")
+        gr.HTML(words.title(studio.preset.title, device))
         with gr.Row(elem_id="desk"):
             with gr.Column(elem_id="controls"):
-                tabs, prompt, image, depth, runs = _controls(studio)
+                with gr.Tabs(selected="joint_generation") as tabs:
+                    task_tabs = {
+                        "joint_generation": _text_tab(studio),
+                        "depth_estimation": _image_tab(studio),
+                        "depth_to_image": _depth_tab(studio),
+                    }
             with gr.Column(elem_id="results"):
                 results = _results()
-        _wire(studio, page, tabs, prompt, image, depth, runs, results)
+                gallery = _gallery(studio)
+            if studio.knows_words:
+                gr.HTML(words.vocabulary(), elem_id="vocabulary", js_on_load=ADD_WORD)
+        _wire_runs(studio, task_tabs, results)
+        _wire_results(studio, tabs, task_tabs, results)
+        _wire_examples(studio, page, tabs, task_tabs, results, gallery)
+        page.unload(studio.leave)
     return page
+
+
+def _text_tab(studio: Studio) -> Tab:
+    defaults = studio.preset.tasks["joint_generation"]
+    with gr.Tab(words.TASK_TITLES["joint_generation"], id="joint_generation"):
+        surprise = gr.Button("Surprise me", size="sm") if studio.knows_words else None
+        prompt = gr.Textbox(
+            label="Prompt",
+            info="What the picture shows.",
+            placeholder="a red ball left of a blue cube",
+            lines=3,
+            max_lines=5,
+            max_length=inputs.MAX_PROMPT_CHARS,
+            buttons=[surprise] if surprise else None,
+            elem_id="prompt",
+        )
+        if surprise:
+            surprise.click(studio.surprise, None, prompt, **QUIET)
+        return Tab(*_run_controls("Generate RGB + depth", defaults), prompt=prompt)
+
+
+def _image_tab(studio: Studio) -> Tab:
+    defaults = studio.preset.tasks["depth_estimation"]
+    with gr.Tab(words.TASK_TITLES["depth_estimation"], id="depth_estimation"):
+        image = gr.Image(
+            label="Image",
+            type="filepath",
+            image_mode=None,
+            sources=["upload", "webcam", "clipboard"],
+            height=230,
+            buttons=[],
+            placeholder="Drop a picture here, click to choose one,\nor paste it",
+        )
+        return Tab(*_run_controls("Estimate depth", defaults, guided=False), image=image)
+
+
+def _depth_tab(studio: Studio) -> Tab:
+    defaults = studio.preset.tasks["depth_to_image"]
+    with gr.Tab(words.TASK_TITLES["depth_to_image"], id="depth_to_image"):
+        with gr.Row(elem_id="depth-input"):
+            file = gr.File(label="Depth map", file_types=[".png", ".npy"], height=112)
+            preview = gr.Image(
+                label="As read", interactive=False, height=112, format="png", buttons=[], elem_classes="hint-empty"
+            )
+        kind = gr.Radio(
+            [("Relative (disparity)", inputs.RELATIVE), ("Metric (distance)", inputs.LINEAR)],
+            value=inputs.RELATIVE,
+            label="Values run with",
+            show_label=False,
+            elem_classes="segments",
+        )
+        polarity = gr.Radio(
+            [("Near is bright", inputs.NEAR_IS_BRIGHT), ("Near is dark", inputs.NEAR_IS_DARK)],
+            value=inputs.NEAR_IS_BRIGHT,
+            label="Polarity",
+            show_label=False,
+            elem_classes="segments",
+        )
+        prompt = gr.Textbox(
+            label="Prompt",
+            placeholder="what the picture should show",
+            lines=2,
+            max_lines=4,
+            max_length=inputs.MAX_PROMPT_CHARS,
+        )
+        controls = _run_controls("Generate image", defaults)
+        return Tab(*controls, prompt=prompt, depth=(file, kind, polarity, preview))
+
+
+def _run_controls(action: str, defaults: TaskDefaults, guided: bool = True) -> tuple:
+    """Draw quality, button and settings; return (button, seed, randomize, steps, guidance or None)."""
+    steps_of = {quality: defaults.steps[quality] for _, quality in QUALITIES}
+    with gr.Row():  # a row of its own keeps it out of the prompt's box
+        quality = gr.Radio(
+            QUALITIES, value="standard", label="Quality", show_label=False, elem_classes="segments", interactive=True
+        )
+    button = gr.Button(action, variant="primary", size="lg")
+    with gr.Accordion("Settings", open=False, elem_classes="settings"):
+        with gr.Row(elem_classes="pair"):
+            seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=inputs.MAX_SEED, min_width=80)
+            randomize = gr.Checkbox(True, label="New seed each run", min_width=80)
+        steps = gr.Slider(1, 100, steps_of["standard"], step=1, label="Steps", info="More steps, more detail, more time.")
+        guidance = None
+        if guided:
+            guidance = gr.Slider(
+                0, 20, defaults.guidance_scale, step=0.1, label="Guidance", info="How closely to follow the prompt."
+            )
+    table = json.dumps(steps_of)
+    quality.input(None, quality, steps, js=f"(quality) => ({table})[quality]", **QUIET)
+    steps.change(
+        None,
+        steps,
+        quality,
+        js=f"(steps) => Object.keys({table}).find((name) => ({table})[name] === steps) ?? null",
+        **QUIET,
+    )
+    return button, seed, randomize, steps, guidance
+
+
+def _results() -> Results:
+    lift = LiftSettings()
+    with gr.Row(elem_id="runbar"):
+        bar = gr.HTML(words.run_bar("Ready", state="idle"))
+        stop = gr.Button("Stop", variant="stop", size="sm", interactive=False, elem_id="stop")
+    with gr.Row(elem_id="trio"):
+        with gr.Column():
+            rgb = gr.Image(label="RGB", elem_classes="picture", elem_id="rgb", **_PICTURE)
+            use_image = gr.Button("Use this image →", size="sm", elem_classes="flow")
+        with gr.Column():
+            depth = gr.Image(label="Depth", elem_classes="picture", elem_id="depth", **_PICTURE)
+            with gr.Row(elem_classes="under"):
+                colormap = gr.Dropdown(
+                    [(name.capitalize(), name) for name in COLORMAPS],
+                    value="spectral",
+                    label="Colours",
+                    show_label=False,
+                    container=False,
+                    min_width=90,
+                    filterable=False,
+                )
+                use_depth = gr.Button("Use this depth →", size="sm", elem_classes="flow")
+        with gr.Column():
+            gr.Plot(viewer.empty(), label="3D", elem_id="viewer")
+            reset = gr.Button("Reset view", size="sm")
+            scene = gr.HTML(html_template="", js_on_load=viewer.CHANNEL, visible="hidden")
+    with gr.Row(elem_id="below"):
+        with gr.Column(elem_id="take"):
+            caption = gr.HTML("", elem_id="caption")
+            with gr.Row(elem_id="downloads"):
+                downloads = Files(
+                    *(gr.DownloadButton(label, size="sm", interactive=False, min_width=90) for label in DOWNLOADS)
+                )
+        with gr.Column(elem_id="lift"):
+            sliders = [
+                gr.Slider(10, 120, lift.fov_deg, step=1, label="Field of view °", buttons=[], elem_classes="compact"),
+                gr.Slider(1.5, 50, lift.far_over_near, step=0.5, label="Far / near", buttons=[], elem_classes="compact"),
+                gr.Slider(0, 20, 100 * lift.edge_threshold, step=0.5, label="Edge cut %", buttons=[], elem_classes="compact"),
+                gr.Slider(4096, 131072, lift.max_points, step=4096, label="Points", buttons=[], elem_classes="compact"),
+            ]
+    panel = Panel(rgb, depth, bar, stop, caption, gr.State(None), None)
+    return Results(panel, colormap, sliders, scene, reset, use_image, use_depth, downloads)
+
+
+_PICTURE = {"interactive": False, "format": "png", "buttons": ["fullscreen"], "show_label": True}
+
+
+def _gallery(studio: Studio) -> gr.Gallery | None:
+    if not studio.examples:
+        return None
+    pictures = [(str(example.thumb), words.example_title(example.settings)) for example in studio.examples]
+    return gr.Gallery(
+        pictures,
+        label="Examples",
+        columns=len(pictures),
+        rows=1,
+        height=128,
+        allow_preview=False,
+        object_fit="cover",
+        elem_id="gallery",
+        buttons=[],
+    )
+
+
+def _wire_runs(studio: Studio, tabs: dict[str, Tab], results: Results) -> None:
+    text, image, depth = tabs["joint_generation"], tabs["depth_estimation"], tabs["depth_to_image"]
+    runs = {
+        studio.joint_generation: (text, [text.prompt, *text.numbers], [text.button.click, text.prompt.submit]),
+        studio.depth_estimation: (image, [image.image, *image.numbers], [image.button.click]),
+        studio.depth_to_image: (
+            depth,
+            [depth.prompt, *depth.depth[:3], *depth.numbers],
+            [depth.button.click, depth.prompt.submit],
+        ),
+    }
+    started = []
+    for run, (tab, given, triggers) in runs.items():
+        outputs = [*results.panel[:-1], tab.seed]
+        event = gr.on(triggers, run, [*given, results.colormap], outputs, **ON_DEVICE, **QUIET)
+        _then_show(studio, event.success, results)
+        started.append(event)
+    stop = results.panel.stop.click(
+        studio.stop, results.colormap, _panel(results), cancels=started, queue=False, **QUIET
+    )
+    _then_show(studio, stop.success, results)
+
+
+def _panel(results: Results) -> list:
+    return list(results.panel[:-1])
+
+
+def _then_show(studio: Studio, after, results: Results) -> None:
+    """Lift the new result and write its files, off the device lane."""
+    source = [results.panel.result, *results.lift]
+    shown = after(studio.view, source, results.scene, **QUIET)
+    shown.success(studio.files, source, list(results.downloads), **QUIET)
+
+
+def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], results: Results) -> None:
+    result, source = results.panel.result, [results.panel.result, *results.lift]
+    for slider in results.lift:
+        lifted = slider.change(studio.view, source, results.scene, trigger_mode="always_last", **QUIET)
+        lifted.success(studio.files, source, list(results.downloads), trigger_mode="always_last", **QUIET)
+    results.reset.click(None, js=viewer.RESET, **QUIET)
+    results.colormap.input(studio.recolor, [result, results.colormap], results.panel.depth, **QUIET)
+
+    image = task_tabs["depth_estimation"].image
+    image.upload(studio.photo_fov, image, results.lift[0], **QUIET)
+    results.use_image.click(studio.use_image, result, [tabs, image], **QUIET)
+
+    file, kind, polarity, preview = task_tabs["depth_to_image"].depth
+    used = results.use_depth.click(studio.use_depth, result, [tabs, file, kind, polarity], **QUIET)
+    for changed in (file.upload, file.clear, kind.input, polarity.input, used.success):
+        changed(studio.preview_depth, [file, kind, polarity], preview, **QUIET)
+
+
+def _wire_examples(
+    studio: Studio,
+    page: gr.Blocks,
+    tabs: gr.Tabs,
+    task_tabs: dict[str, Tab],
+    results: Results,
+    gallery: gr.Gallery | None,
+) -> None:
+    file, kind, polarity, preview = task_tabs["depth_to_image"].depth
+    nowhere = gr.State()  # stands in for controls that a task does not have
+    restored = [
+        part or nowhere
+        for tab in task_tabs.values()
+        for part in (tab.prompt, tab.seed, tab.randomize, tab.steps, tab.guidance)
+    ]
+    outputs = [*_panel(results), tabs, task_tabs["depth_estimation"].image, file, *restored]
+    opened = [page.load(studio.first_example, results.colormap, outputs, **QUIET)]
+    if gallery is not None:
+        opened.append(gallery.select(studio.pick_example, results.colormap, outputs, **QUIET))
+    for event in opened:
+        _then_show(studio, event.success, results)
+        event.success(studio.preview_depth, [file, kind, polarity], preview, **QUIET)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from app.lane import Progress
-from app.results import Result
+from app.results import Result, Settings
 
 TASK_TITLES = {
     "joint_generation": "Text → RGB + depth",
@@ -58,9 +58,40 @@ def caption(result: Result) -> str:
     return f'<div><span class="prompt">{prompt}</span> <span class="facts">{" · ".join(facts)}</span></div>{notes}'
 
 
+CHIPS = {  # a shown part of `jointdit_core.worlds.VOCABULARY`
+    "Things": (
+        *("ball", "cube", "cylinder", "cone", "gift", "chair", "table", "sofa", "bed", "lamp", "plant", "vase", "mug"),
+        *("bowl", "bottle", "candle", "apple", "cake", "house", "tree", "pine tree", "bush", "car", "bench", "fence"),
+        *("tower", "snowman", "mailbox", "rock", "tent", "windmill"),
+    ),
+    "Colours": (
+        *("red", "orange", "yellow", "green", "turquoise", "blue", "purple", "pink", "brown", "white", "gray", "black"),
+    ),
+    "Looks": ("big", "small", "striped", "checkered", "dotted", "wooden"),
+    "Relations": ("left of", "right of", "in front of", "behind", "on top of", "next to"),
+    "Places": ("on a table", "in a room", "on a street", "in a meadow", "in the snow", "in the desert", "by a lake"),
+    "Light": ("on a sunny day", "at sunset", "at night", "in the fog"),
+    "Styles": ("a photo of", "a cartoon of", "pixel art of", "a pencil sketch of"),
+}
+
+
+def vocabulary() -> str:
+    """Return the card of the words that the embedded model knows, as buttons."""
+    rows = ""
+    for name, group in CHIPS.items():
+        chips = "".join(f'<button type="button">{escape(word)}</button>' for word in group)
+        rows += f"<dt>{name}</dt><dd>{chips}</dd>"
+    return f"<h2>What the mini knows</h2><p>Click a word to add it to the prompt.</p><dl>{rows}</dl>"
+
+
 def title(model: str, device: str) -> str:
     """Return the title line."""
     return (
         '<div id="title"><h1>JointDiT Studio</h1><p>A picture and its depth, made together</p>'
         f'<p class="model"><b>{escape(model)}</b> · {escape(device)}</p></div>'
     )
+
+
+def example_title(settings: Settings) -> str:
+    """Return the line under an example's thumbnail."""
+    return settings.prompt or TASK_TITLES[settings.task]

@@ -6,6 +6,7 @@ T text tokens, P width of the pooled text vector, E width of a text token.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ from transformers import CLIPTextModel, PreTrainedTokenizerBase, T5EncoderModel
 
 CLIP_TOKENS = 77  # FLUX: CLIP-L reads at most this many
 T5_TOKENS = 512  # FLUX.1-dev: T5-XXL reads at most this many
+
+_tokenizing = threading.Lock()  # fast tokenizers keep a call's padding and truncation, which threads would mix up
 
 
 @dataclass(frozen=True)
@@ -60,18 +63,14 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, tokenizer_2: PreTrainedTokenize
     Returns:
         The ids, on the CPU, and the text that was cut.
     """
+    fixed = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
     clip_length = min(CLIP_TOKENS, tokenizer.model_max_length)
-    clip = tokenizer(prompts, padding="max_length", truncation=True, max_length=clip_length, return_tensors="pt")
     t5_length = min(T5_TOKENS, tokenizer_2.model_max_length)
-    t5 = tokenizer_2(
-        prompts,
-        padding="max_length",
-        truncation=True,
-        max_length=t5_length,
-        return_tensors="pt",
-        return_attention_mask=True,
-        return_offsets_mapping=True,
-    )
+    with _tokenizing:
+        clip = tokenizer(prompts, max_length=clip_length, **fixed)
+        t5 = tokenizer_2(
+            prompts, max_length=t5_length, return_attention_mask=True, return_offsets_mapping=True, **fixed
+        )
     full = t5.attention_mask.all(dim=1).tolist()
     last_char = t5.offset_mapping[..., 1].amax(dim=1).tolist()
     cut = tuple(_cut_text(p, end) if is_full else "" for p, end, is_full in zip(prompts, last_char, full, strict=True))
@@ -96,7 +95,8 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[str]:
     Returns:
         Each such word once, in the order of the prompt; bare punctuation is left out.
     """
-    encoded = tokenizer(prompt, return_offsets_mapping=True, add_special_tokens=False, verbose=False)
+    with _tokenizing:
+        encoded = tokenizer(prompt, return_offsets_mapping=True, add_special_tokens=False, verbose=False)
     pairs = zip(encoded.input_ids, encoded.offset_mapping, strict=True)
     words = [prompt[start:end].strip() for token, (start, end) in pairs if token == tokenizer.unk_token_id]
     return list(dict.fromkeys(word for word in words if any(c.isalnum() for c in word)))

@@ -129,7 +129,7 @@ def check_request(
     came = {"prompt": prompt, "negative_prompt": negative_prompt, "image": image, "seed": seed, "generator": generator}
     is_list = {name: isinstance(value, list | tuple) for name, value in came.items()}
     is_list["disparity"] = isinstance(disparity, list | tuple) or np.ndim(disparity) == 3
-    lists |= {name: came[name] for name in ("seed", "generator") if is_list[name]}
+    lists |= {name: _listed(name, came[name]) for name in ("seed", "generator")}
     lengths = {name: len(lists[name]) for name, several in is_list.items() if several}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name} {length}" for name, length in lengths.items())

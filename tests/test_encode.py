@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -76,6 +77,25 @@ def test_unknown_words_are_told_once_and_without_punctuation():
     assert unknown_words(tiny_tokenizer(), "A purple ball, a PURPLE cat & a red cube?!") == ["purple", "PURPLE", "cat"]
     assert unknown_words(tiny_tokenizer(), "a red ball") == []
     assert unknown_words(tiny_tokenizer(), "") == []
+
+
+def test_tokenizers_may_be_shared_by_threads():
+    shared = tiny_tokenizer()
+    shorter = tiny_tokenizer()
+    shorter.model_max_length = 5
+    prompts = ["a red ball left of a purple cube", "the house"] * 20
+    expected = tokenize(shared, shorter, prompts), [unknown_words(shared, prompt) for prompt in prompts]
+
+    def read(_):
+        ids = tokenize(shared, shorter, prompts)
+        return (
+            torch.equal(ids.t5, expected[0].t5),
+            ids.cut == expected[0].cut,
+            [unknown_words(shared, prompt) for prompt in prompts] == expected[1],
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(read, range(64))) == {(True, True, True)}
 
 
 def test_encode_prompt_reads_padding_like_text(pipe):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -66,7 +67,14 @@ def add_depth_lora(model: nn.Module, rank: int, rank_overrides: dict[str, int]) 
         model: The transformer, changed in place.
         rank: Rank of every update not named in `rank_overrides`.
         rank_overrides: Suffix of a module's name -> its rank.
+
+    Raises:
+        ValueError: An override fits no adapted linear.
     """
+    adapted = [name for name, _ in model.named_modules() if re.fullmatch(TARGETS, name)]
+    idle = [suffix for suffix in rank_overrides if not any(f".{name}".endswith(f".{suffix}") for name in adapted)]
+    if idle:
+        raise ValueError(f"lora_rank_overrides: {', '.join(idle)} fits none of the linears that carry a LoRA")
     config = LoraConfig(
         target_modules=TARGETS,
         r=rank,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from .cache import CacheConfig, LatentPairs, render_worlds, write_cache
 from .fit_autoencoder import fit_autoencoder, train_refiner
 from .loop import TrainConfig, Trainer
 from .mini import MiniConfig, build_mini, build_tokenizer
-from .sigmas import SigmaSampling
+from .sigmas import MINI_SAMPLING
 
 MINI = MiniConfig()
 
@@ -52,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--state", type=Path, required=True, help="folder of the checkpoint; resumed from if there")
     train.add_argument("--minutes", type=float, required=True, help="how long to train")
     train.add_argument("--batch-size", type=int, default=64)
-    train.add_argument("--lr", type=float, default=1e-3)
+    train.add_argument("--lr-matrix", type=float, default=2e-3, help="of Muon, for the blocks' matrices")
+    train.add_argument("--lr-other", type=float, default=1e-3, help="of AdamW, for everything else")
     train.add_argument("--cooldown", type=float, default=0.25, help="share of the run in which the rate falls to 0")
     train.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights")
     train.add_argument("--export-minutes", type=float, default=10, help="minutes between checkpoints")
@@ -78,14 +80,14 @@ def _train(args: argparse.Namespace) -> None:
     config = TrainConfig(
         minutes=args.minutes,
         batch_size=args.batch_size,
-        lr_matrix=args.lr,
-        lr_other=args.lr,
+        lr_matrix=args.lr_matrix,
+        lr_other=args.lr_other,
         cooldown=args.cooldown,
         ema_decay=args.ema,
         export_minutes=args.export_minutes,
         distill_guidance=args.distill_guidance,
         added_only=args.frozen,
-        sampling=SigmaSampling(shift_noisy=2.5, clean_share=0.5, unbalanced=not args.balanced),
+        sampling=replace(MINI_SAMPLING, unbalanced=not args.balanced),
         seed=args.seed,
     )
     pairs = LatentPairs.load(args.cache, pipeline.vae, len(pipeline.tokenizer), _device())

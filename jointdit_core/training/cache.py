@@ -25,6 +25,7 @@ from ..model.autoencoder import AutoencoderPatchPCA
 from ..worlds import SceneBatch, batch, captions, render, sample_scene, to_disparity
 
 CAPTIONS = 4  # differently worded captions kept per scene
+COMPILE_FROM = 2048  # scenes; below, compiling the ray caster takes longer than it saves
 MANIFEST = "manifest.json"
 
 
@@ -79,7 +80,7 @@ def render_worlds(
     Yields:
         Images (B, 3, H, W) in [-1, 1] and disparity (B, H, W) in [0, 1] on `device`, caption ids (B, K, T) int16.
     """
-    draw = torch.compile(render, dynamic=False) if len(seeds) > 8 * batch_size else render
+    draw = torch.compile(render, dynamic=False) if len(seeds) >= COMPILE_FROM else render
     workers = max(1, (os.cpu_count() or 1) - 1)
     loader = DataLoader(_WorldBatches(seeds, batch_size, tokenizer), batch_size=None, num_workers=workers)
     for packed, ids in loader:

@@ -21,7 +21,7 @@ from ..pipeline import JointDiTPipeline
 from .cache import LatentPairs
 from .muon import Muon
 from .objective import Objective, TrainedParts
-from .sigmas import SigmaSampling
+from .sigmas import MINI_SAMPLING, SigmaSampling
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class TrainConfig:
     warmup_steps: int = 200
     cooldown: float = 0.25
     ema_decay: float = 0.999
-    sampling: SigmaSampling = SigmaSampling(shift_noisy=2.5, clean_share=0.5)
+    sampling: SigmaSampling = MINI_SAMPLING
     added_only: bool = False
     distill_guidance: float = 1.0
     export_minutes: float = 10.0

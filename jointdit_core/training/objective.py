@@ -9,7 +9,6 @@ import copy
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from ..encode import PromptEmbeds, TokenIds, encode_tokens, pack_latents
 from ..model.joint_attention import merge_branches
@@ -77,11 +76,12 @@ class Objective:
         self.teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
         self.max_guidance = max_guidance
 
-    def drop_words(self, captions: torch.Tensor) -> torch.Tensor:
-        """Empty 10 % of the prompts (METHOD: classifier-free guidance) and 2 % of the words.
+    def drop_words(self, captions: torch.Tensor, image_given: torch.Tensor) -> torch.Tensor:
+        """Empty 10 % of the prompts, half of them where the image is given, and 2 % of the words.
 
         Args:
             captions: (B, T) ids.
+            image_given: (B,) bool; depth estimation runs without a prompt, so it must be learnt so.
 
         Returns:
             (B, T) ids.
@@ -89,8 +89,8 @@ class Objective:
         special = captions <= self.unknown  # padding and end come first in the vocabulary
         lost = (torch.rand(captions.shape, device=captions.device) < 0.02) & ~special
         captions = torch.where(lost, self.unknown, captions)
-        dropped = torch.rand(len(captions), 1, device=captions.device) < 0.1
-        return torch.where(dropped, self.empty_prompt, captions)
+        dropped = torch.rand(len(captions), device=captions.device) < torch.where(image_given, 0.5, 0.1)
+        return torch.where(dropped[:, None], self.empty_prompt, captions)
 
     def __call__(
         self, parts: nn.Module, latents_rgb: torch.Tensor, latents_depth: torch.Tensor, captions: torch.Tensor
@@ -104,22 +104,25 @@ class Objective:
             captions: (B, T) ids.
 
         Returns:
-            Mean squared error over both branches, a scalar.
+            Mean squared error over all noisy rows of both branches, a scalar.
         """
         clean = merge_branches(pack_latents(latents_rgb.float()), pack_latents(latents_depth.float()))  # (2B, L, C)
         grid = latents_rgb.shape[-2:]
         noise = torch.randn_like(clean)
-        sigmas = merge_branches(*sample_sigmas(self.sampling, len(captions), captions.device))
+        sigma_rgb, sigma_depth = sample_sigmas(self.sampling, len(captions), captions.device)
+        sigmas = merge_branches(sigma_rgb, sigma_depth)
         x = noised(clean, noise, sigmas)
         target = noise - clean
-        captions = self.drop_words(captions)
+        captions = self.drop_words(captions, image_given=sigma_rgb < sigma_depth)
         scale = torch.ones(len(captions), device=captions.device) if self.guidance else None
         if self.teacher is not None:
             taught = torch.rand_like(scale) < 0.75
             scale = torch.where(taught, 1 + (self.max_guidance - 1) * torch.rand_like(scale), scale)
             guided = self.guided_velocity(x, sigmas, captions, grid, scale)
             target = torch.where(merge_branches(taught, taught)[:, None, None], guided, target)
-        return F.mse_loss(parts(x, sigmas, captions, grid, scale), target)
+        errors = (parts(x, sigmas, captions, grid, scale) - target).square().mean((1, 2))  # (2B,)
+        noisy = (sigmas > 0).float()  # the velocity of an exactly clean branch is never used, and cannot be known
+        return (errors * noisy).sum() / noisy.sum()  # Eq. 4
 
     @torch.no_grad()
     def guided_velocity(

@@ -1,7 +1,19 @@
 """Procedural RGB-D worlds: a seed gives a scene, its captions, and a picture with exact depth."""
 
+from .grammar import VOCABULARY, captions
 from .pack import SceneBatch, batch
-from .render import RenderOutput, render, to_disparity
+from .draw import RenderOutput, render, to_disparity
 from .sampler import sample_scene
 from .scene import Scene
 
+__all__ = [
+    "VOCABULARY",
+    "RenderOutput",
+    "Scene",
+    "SceneBatch",
+    "batch",
+    "captions",
+    "render",
+    "sample_scene",
+    "to_disparity",
+]

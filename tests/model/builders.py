@@ -41,7 +41,12 @@ def shake(model: JointDiTTransformer2DModel, seed: int = 1) -> JointDiTTransform
 
 
 def build_inputs(
-    sigma_rgb: list[float], sigma_depth: list[float], config: dict = TINY, seed: int = 2, height: int = 3, width: int = 4
+    sigma_rgb: list[float],
+    sigma_depth: list[float],
+    config: dict = TINY,
+    seed: int = 2,
+    height: int = 3,
+    width: int = 4,
 ) -> dict[str, Tensor]:
     """Build the arguments of `forward` for len(sigma_rgb) pairs."""
     generator = torch.Generator().manual_seed(seed)

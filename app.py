@@ -1,0 +1,59 @@
+"""Start JointDiT Studio: `python app.py`, then open the printed address."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+
+
+def main() -> int:
+    """Parse flags, load the pipeline, launch."""
+    parser = argparse.ArgumentParser(description="JointDiT Studio: a picture and its depth, made together.")
+    parser.add_argument("--preset", default="mini", help="mini (embedded, default) or flux-dev (released weights)")
+    parser.add_argument("--device", default=None, help="cpu or cuda; default: cuda if there is one")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for the whole network")
+    parser.add_argument("--port", type=int, default=7860, help="port to listen on")
+    arguments = parser.parse_args()
+
+    import torch
+
+    from app.examples import FOLDER, find_examples
+    from app.handlers import Studio
+    from app.theme import CSS, theme
+    from app.ui import build
+    from jointdit_core.presets import PRESETS, load
+
+    if arguments.preset not in PRESETS:
+        parser.error(f"--preset must be one of {', '.join(PRESETS)}")
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    preset = PRESETS[arguments.preset]
+    try:
+        pipe = load(preset, device)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+    pipe.set_progress_bar_config(disable=True)
+
+    page = build(Studio(pipe, preset, find_examples()), device)
+    page.queue(max_size=16, default_concurrency_limit=4)
+    page.launch(
+        server_name=arguments.host,
+        server_port=arguments.port,
+        theme=theme(),
+        css=CSS,
+        allowed_paths=[str(FOLDER)],
+        max_file_size="40mb",
+        footer_links=["api"],
+        run_history=False,
+        enable_monitoring=False,
+        show_error=False,
+        ssr_mode=False,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
