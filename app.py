@@ -15,7 +15,7 @@ def main() -> int:
     parser.add_argument("--preset", default="mini", help="mini (embedded, default) or flux-dev (released weights)")
     parser.add_argument("--device", default=None, help="cpu or cuda; default: cuda if there is one")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for the whole network")
-    parser.add_argument("--port", type=int, default=7860, help="port to listen on")
+    parser.add_argument("--port", type=int, default=None, help="port to listen on; default: the first free from 7860")
     arguments = parser.parse_args()
 
     import torch
@@ -24,6 +24,7 @@ def main() -> int:
     from app.handlers import Studio
     from app.theme import CSS, theme
     from app.ui import build
+    from app.words import seconds
     from jointdit_core.presets import PRESETS, load
 
     if arguments.preset not in PRESETS:
@@ -37,13 +38,16 @@ def main() -> int:
         return 1
     pipe.set_progress_bar_config(disable=True)
 
-    page = build(Studio(pipe, preset, find_examples()), device)
+    studio = Studio(pipe, preset, find_examples())
+    name = torch.cuda.get_device_name(pipe.device) if pipe.device.type == "cuda" else "CPU"
+    run_s = studio.warm_up() * preset.tasks["joint_generation"].steps["standard"]
+    page = build(studio, f"{name} · about {seconds(run_s)} a picture")
     page.queue(max_size=16, default_concurrency_limit=4)
     page.launch(
         server_name=arguments.host,
         server_port=arguments.port,
         theme=theme(),
-        css=CSS,
+        css_paths=CSS,
         allowed_paths=[str(FOLDER)],
         max_file_size="40mb",
         footer_links=["api"],

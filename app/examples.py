@@ -11,11 +11,34 @@ import numpy as np
 from PIL import Image
 
 from app.results import Result, Settings, write_rgb_png
-from jointdit_core.geometry.disparity import colorize, from_uint16
+from jointdit_core import JointDiTPipeline
+from jointdit_core.geometry.disparity import colorize, from_uint16, to_uint16
 from jointdit_core.geometry.export import write_png16
+from jointdit_core.presets import PRESETS, Preset, Task, load
+from jointdit_core.worlds import batch, render, sample_scene, to_disparity
 
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "examples"
 THUMB = 160  # side of each half of a thumbnail in pixels
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an example is made; `world` is the seed of the procedural scene that is given, where one is."""
+
+    task: Task
+    prompt: str
+    seed: int
+    world: int = 0
+
+
+RECIPES = (
+    Recipe("joint_generation", "a yellow house and a green tree in a meadow on a sunny day", 1),
+    Recipe("joint_generation", "a red ball left of a blue cube in a room", 2),
+    Recipe("depth_estimation", "", 3, world=90_000_002),
+    Recipe("joint_generation", "a snowman in the snow at night", 4),
+    Recipe("depth_to_image", "a pencil sketch of a bed in a room", 5, world=90_000_012),
+    Recipe("joint_generation", "three yellow balls on a wooden table", 6),
+)
 
 
 @dataclass(frozen=True)
@@ -47,9 +70,7 @@ class Example:
     def result(self) -> Result:
         """Read the ready result."""
         with Image.open(self.rgb) as picture, Image.open(self.depth) as levels:
-            return Result(
-                np.asarray(picture.convert("RGB")), from_uint16(np.asarray(levels, np.uint16)), self.settings
-            )
+            return Result(np.asarray(picture.convert("RGB")), from_uint16(np.asarray(levels, np.uint16)), self.settings)
 
 
 def find_examples(folder: Path = FOLDER) -> list[Example]:
@@ -71,3 +92,36 @@ def write_example(folder: Path, result: Result) -> Example:
     text = json.dumps(asdict(result.settings), indent=2, ensure_ascii=False)
     (folder / "settings.json").write_text(text + "\n", encoding="utf-8")
     return example
+
+
+def make(pipe: JointDiTPipeline, preset: Preset, recipe: Recipe) -> Result:
+    """Run a recipe on the embedded model, at standard quality."""
+    defaults = preset.tasks[recipe.task]
+    steps, guidance = defaults.steps["standard"], defaults.guidance_scale
+    given = render(batch([sample_scene(recipe.world)]), size=preset.default_size, samples=4)
+    if recipe.task == "joint_generation":
+        output = pipe.joint_generation(
+            recipe.prompt, num_inference_steps=steps, guidance_scale=guidance, seed=recipe.seed
+        )
+    elif recipe.task == "depth_estimation":
+        image = (given.rgb[0].permute(1, 2, 0).clamp(0, 1) * 255).round().byte().numpy()
+        output, guidance = pipe.depth_estimation(image, num_inference_steps=steps, seed=recipe.seed), None
+    else:
+        disparity = from_uint16(to_uint16(to_disparity(given.depth)[0].numpy()))  # exactly what the file will hold
+        output = pipe.depth_to_image(
+            recipe.prompt, disparity, num_inference_steps=steps, guidance_scale=guidance, seed=recipe.seed
+        )
+    settings = Settings(recipe.task, recipe.prompt, recipe.seed, steps, guidance, preset.name)
+    return Result(np.asarray(output.image), output.disparity, settings)
+
+
+def main() -> None:
+    """Make all examples anew with the embedded model."""
+    pipe, preset = load(PRESETS["mini"]), PRESETS["mini"]
+    for number, recipe in enumerate(RECIPES, 1):
+        example = write_example(FOLDER / f"{number:02d}", make(pipe, preset, recipe))
+        print(f"{example.folder.name}: {recipe.task}, {recipe.prompt or 'no prompt'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,7 @@ from app.lane import Lane, LaneError, OnStep, Stopped
 from app.results import Files, LiftSettings, Result, Settings, write_files, write_rgb_png
 from app.session import Sessions
 from jointdit_core import JointDiTOutput, JointDiTPipeline
+from jointdit_core.geometry.camera import FOV_DEG
 from jointdit_core.geometry.disparity import colorize
 from jointdit_core.geometry.export import write_npy
 from jointdit_core.presets import Preset
@@ -50,6 +51,14 @@ class Studio:
         self.pipe, self.preset, self.examples = pipe, preset, examples
         self.lane, self.sessions = Lane(), Sessions()
         self.knows_words = preset.name == "mini"  # a word-level model, which its procedural worlds can prompt
+
+    def warm_up(self) -> float:
+        """Run two steps, so that the first visitor does not pay for start-up; return the seconds of one step."""
+        ticks: list[float] = []
+        self.pipe.joint_generation(
+            " ", num_inference_steps=2, seed=0, callback_on_step_end=lambda *_: ticks.append(time.monotonic())
+        )
+        return ticks[1] - ticks[0]
 
     # The three runs.
 
@@ -81,7 +90,7 @@ class Studio:
         self, image_path: str | None, seed: float, randomize: bool, steps: float, colormap: str, request: gr.Request
     ) -> Iterator[Panel]:
         """Image -> depth; the picture stays as it was given."""
-        upload = _checked(inputs.read_image, image_path)
+        upload = checked(inputs.read_image, image_path)
         asked = self._settings("depth_estimation", "", seed, randomize, steps, None)
 
         def work(on_step: OnStep) -> JointDiTOutput:
@@ -105,7 +114,7 @@ class Studio:
         request: gr.Request,
     ) -> Iterator[Panel]:
         """Depth -> image; the depth stays as it was given."""
-        disparity = _checked(inputs.read_depth, depth_path, kind, polarity)
+        disparity = checked(inputs.read_depth, depth_path, kind, polarity)
         asked = self._settings("depth_to_image", prompt, seed, randomize, steps, guidance)
 
         def work(on_step: OnStep) -> JointDiTOutput:
@@ -150,33 +159,37 @@ class Studio:
                     depth=colorize(news.disparity, colormap) if fresh and given_depth is None else SAME,
                     bar=words.running(news),
                 )
-        except Stopped:
-            yield Panel(bar=words.run_bar("Stopped.", state="idle"), stop=STOP_OFF)
+        except Stopped:  # `stop` shows what there is
             return
         except LaneError as error:
-            yield Panel(bar=words.run_bar("That did not work. Your settings are kept.", state="idle"), stop=STOP_OFF)
+            yield Panel(bar=words.run_bar("That did not work. Your settings are kept."), stop=STOP_OFF)
             raise _refusal(error) from None
         result = Result(np.asarray(news.image), news.disparity, asked, time.monotonic() - started, news.notes)
-        yield self._show(result, owner, colormap, f"Done in {words.seconds(result.seconds)}.")
+        yield self._show(result, owner, colormap, words.run_bar(f"Done in {words.seconds(result.seconds)}.", 1.0))
 
-    def stop(self, colormap: str, request: gr.Request) -> Panel:
-        """Stop the visitor's run; its last preview becomes the result."""
+    def stop(self, colormap: str, request: gr.Request) -> tuple:
+        """Stop the visitor's run; its last preview becomes the result.
+
+        Returns:
+            The panel's parts without the seed.
+        """
         owner = _owner(request)
         stopped = self.lane.stop(owner)
         if stopped is None or stopped[1].image is None:
-            return Panel(bar=words.run_bar("Stopped.", state="idle"), stop=STOP_OFF)
+            return Panel(bar=words.run_bar("Stopped."), stop=STOP_OFF)[:-1]
         asked, progress = stopped
         unfinished = replace(asked, stopped_at=progress.step)
         result = Result(progress.image, progress.disparity, unfinished, progress.elapsed_s)
-        return self._show(result, owner, colormap, f"Stopped after step {progress.step} of {progress.total}.")
+        text = f"Stopped after step {progress.step} of {progress.total}: what you see is unfinished."
+        return self._show(result, owner, colormap, words.run_bar(text, progress.step / progress.total))[:-1]
 
-    def _show(self, result: Result, owner: str, colormap: str, text: str) -> Panel:
+    def _show(self, result: Result, owner: str, colormap: str, bar: str) -> Panel:
         """Show a finished result; its files will go to a new folder of the visitor's."""
         folder = self.sessions.new_result(owner, result.settings.prompt or result.settings.task)
         return Panel(
             rgb=result.image,
             depth=colorize(result.disparity, colormap),
-            bar=words.run_bar(text, 1.0, "done"),
+            bar=bar,
             stop=STOP_OFF,
             caption=words.caption(result),
             result=replace(result, folder=folder),
@@ -186,10 +199,10 @@ class Studio:
         self, task: str, prompt: str, seed: float, randomize: bool, steps: float, guidance: float | None
     ) -> Settings:
         """Check what a run was given and draw its seed."""
-        prompt = _checked(inputs.check_prompt, prompt, task == "joint_generation")
-        used = secrets.randbelow(inputs.MAX_SEED + 1) if randomize else _checked(inputs.check_seed, seed)
-        guidance = None if guidance is None else _checked(inputs.check_guidance, guidance)
-        return Settings(task, prompt, used, _checked(inputs.check_steps, steps), guidance, self.preset.name)
+        prompt = checked(inputs.check_prompt, prompt, task == "joint_generation")
+        used = secrets.randbelow(inputs.MAX_SEED + 1) if randomize else checked(inputs.check_seed, seed)
+        guidance = None if guidance is None else checked(inputs.check_guidance, guidance)
+        return Settings(task, prompt, used, checked(inputs.check_steps, steps), guidance, self.preset.name)
 
     # What follows from a result, without the device.
 
@@ -199,7 +212,7 @@ class Studio:
         """Lift the result into 3D."""
         if result is None:
             return SAME
-        cloud = _checked(result.lift, lifting(fov_deg, far_over_near, edge_percent, points))
+        cloud = checked(result.lift, lifting(fov_deg, far_over_near, edge_percent, points))
         return viewer.figure(cloud, result.key)
 
     def files(
@@ -208,7 +221,7 @@ class Studio:
         """Write the result's files for the download buttons."""
         if result is None:
             return (SAME,) * len(Files._fields)
-        paths = _checked(write_files, result, lifting(fov_deg, far_over_near, edge_percent, points))
+        paths = checked(write_files, result, lifting(fov_deg, far_over_near, edge_percent, points))
         return tuple(gr.update(value=str(path), interactive=True) for path in paths)
 
     def surprise(self) -> str:
@@ -230,7 +243,7 @@ class Studio:
         return gr.Tabs(selected="depth_estimation"), str(path)
 
     def use_depth(self, result: Result | None, request: gr.Request) -> tuple:
-        """Hand the result's disparity to the tab Depth -> image, with every bit."""
+        """Hand the result's disparity to the tab Depth -> image, in full precision."""
         if result is None:
             raise _refusal("There is no depth yet; press Generate first.")
         path = write_npy(self.sessions.folder(_owner(request)) / "depth.npy", result.disparity)
@@ -238,42 +251,46 @@ class Studio:
 
     def preview_depth(self, path: str | None, kind: str, polarity: str) -> Any:
         """Show an uploaded depth map as the model will read it."""
-        return None if path is None else colorize(_checked(inputs.read_depth, path, kind, polarity), "gray")
+        if path is None:
+            return gr.update(value=None, visible=False)
+        return gr.update(value=colorize(checked(inputs.read_depth, path, kind, polarity), "gray"), visible=True)
 
     def photo_fov(self, path: str | None) -> Any:
-        """Set the field of view to what the photo's camera wrote into the file, if it did."""
-        fov_deg = None if path is None else _checked(inputs.read_image, path).fov_deg
+        """Set the field of view to what the photo's camera wrote into the file, else to the usual one."""
+        fov_deg = None if path is None else checked(inputs.read_image, path).fov_deg
         if fov_deg is None:
-            return SAME
+            return FOV_DEG
         gr.Info(f"Field of view set to {fov_deg:.0f}°, as the photo's camera wrote it.")
         return round(fov_deg)
 
-    def open_example(self, number: int, colormap: str, request: gr.Request) -> tuple:
-        """Show a ready example and restore everything that made it.
+    def open_example(self, picked: gr.SelectData, colormap: str, request: gr.Request) -> tuple:
+        """Show the ready example whose thumbnail was clicked and restore everything that made it.
 
         Returns:
-            The panel's parts, the tab, the picture and depth inputs, then prompt, seed, randomize, steps and guidance
-            for each task in the order of `words.TASK_TITLES`.
+            The panel's parts, the tab, the inputs (picture, depth, its kind and polarity), then prompt, seed,
+            randomize, steps and guidance for each task in the order of `words.TASK_TITLES`.
         """
-        example = self.examples[number]
+        example = self.examples[picked.index]
         asked = example.settings
-        panel = self._show(example.result(), _owner(request), colormap, "A ready example: change anything and run it yourself.")
         values = (asked.prompt, asked.seed, False, asked.steps, SAME if asked.guidance is None else asked.guidance)
         restored = [value for task in words.TASK_TITLES for value in (values if task == asked.task else (SAME,) * 5)]
         image = str(example.rgb) if asked.task == "depth_estimation" else SAME
-        depth = str(example.depth) if asked.task == "depth_to_image" else SAME
-        return *panel[:-1], gr.Tabs(selected=asked.task), image, depth, *restored
+        depth = (SAME, SAME, SAME)
+        if asked.task == "depth_to_image":
+            depth = (str(example.depth), inputs.RELATIVE, inputs.NEAR_IS_BRIGHT)
+        panel = self._ready(example, colormap, request)
+        return *panel, gr.Tabs(selected=asked.task), image, *depth, *restored
 
-    def pick_example(self, picked: gr.SelectData, colormap: str, request: gr.Request) -> tuple:
-        """Open the example whose thumbnail was clicked."""
-        return self.open_example(picked.index, colormap, request)
-
-    def first_example(self, colormap: str, request: gr.Request) -> tuple:
-        """Open the first example when the page opens, so that it never starts empty."""
+    def welcome(self, colormap: str, request: gr.Request) -> tuple:
+        """Show the first example when the page opens, and touch nothing that the visitor may be typing already."""
         self.sessions.delete_older_than(VISIT_S)
         if not self.examples:
-            return (SAME,) * (len(Panel._fields) + 2 + 5 * len(words.TASK_TITLES))
-        return self.open_example(0, colormap, request)
+            return Panel()[:-1]
+        return self._ready(self.examples[0], colormap, request)
+
+    def _ready(self, example: Example, colormap: str, request: gr.Request) -> tuple:
+        bar = words.run_bar("A ready example: change anything and run it yourself.")
+        return self._show(example.result(), _owner(request), colormap, bar)[:-1]
 
     def leave(self, request: gr.Request) -> None:
         """Stop the run and delete the files of a visitor who closed the page."""
@@ -294,7 +311,7 @@ def _refusal(reason: object) -> gr.Error:
     return gr.Error(str(reason), title="Please check", print_exception=False)
 
 
-def _checked(function: Callable, *arguments: Any) -> Any:
+def checked(function: Callable, *arguments: Any) -> Any:
     """Call a function whose `ValueError` is a sentence for the visitor."""
     try:
         return function(*arguments)

@@ -18,6 +18,7 @@ from jointdit_core import Interrupted, JointDiTOutput
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 0.25  # longest silence of a running job, so that a closed page is noticed
+REPORT_GAP_S = 0.15  # shortest time between two reports: a page drowned in previews answers no click
 PREVIEW_EVERY = 2  # denoising steps
 KEPT_JOBS = 16  # stopped or abandoned jobs whose last preview may still be asked for
 STOP_PATIENCE_S = 10.0  # how long `stop` waits for the running step to end
@@ -110,6 +111,7 @@ class Lane:
                     job.news.wait_for(lambda: job.done.is_set() or job.progress is not seen, HEARTBEAT_S)  # noqa: B023
                     seen = job.progress
                 yield seen
+                job.done.wait(REPORT_GAP_S)
         finally:
             job.stopping.set()
             if job.done.is_set() and self._jobs.get(owner) is job:

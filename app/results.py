@@ -61,9 +61,9 @@ class LiftSettings:
     max_points: int = POINTS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
-    """A picture with its disparity.
+    """A picture with its disparity; compared by identity, which is how the page notices a new one.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import gradio as gr
 
-from app import inputs, viewer, words
+from app import endpoints, inputs, viewer, words
 from app.handlers import Panel, Studio
 from app.results import Files, LiftSettings
 from jointdit_core.geometry.disparity import COLORMAPS
 from jointdit_core.presets import TaskDefaults
 
 QUALITIES = [("Draft", "draft"), ("Standard", "standard"), ("Fine", "fine")]
-DOWNLOADS = Files("RGB · PNG", "Depth · 16-bit PNG", "Depth · NPY", "Points · PLY", "Mesh · GLB", "Settings", "All · ZIP")
-ON_DEVICE = {"concurrency_id": "device", "concurrency_limit": 1}
-ADD_WORD = """
-element.addEventListener('click', (event) => {
-  const word = event.target.closest('button')?.innerText;
-  const box = document.querySelector('#prompt textarea');
-  if (!word || !box) return;
-  document.querySelector('[data-tab-id="joint_generation"]')?.click();
-  const text = box.value.trimEnd();
-  Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(box, text ? text + ' ' + word : word);
-  box.dispatchEvent(new Event('input', { bubbles: true }));
-});
-"""
+DOWNLOADS = Files(
+    "RGB · PNG", "Depth · 16-bit PNG", "Depth · NPY", "Points · PLY", "Mesh · GLB", "Settings", "All · ZIP"
+)
+ADD_WORD = Path(__file__).with_name("words.js").read_text(encoding="utf-8")
+PICTURE = {"interactive": False, "format": "png", "buttons": ["fullscreen"]}
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -63,21 +56,21 @@ class Results:
     downloads: Files
 
 
-def build(studio: Studio, device: str) -> gr.Blocks:
+def build(studio: Studio, status: str) -> gr.Blocks:
     """Build the page.
 
     Args:
         studio: the handlers.
-        device: where the model runs, in words.
+        status: where the model runs and how fast, in words.
 
     Returns:
         The page; theme and style go to its `launch`.
     """
     with gr.Blocks(title="JointDiT Studio", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as page:
-        gr.HTML(words.title(studio.preset.title, device))
+        gr.HTML(words.title(studio.preset.title, status))
         with gr.Row(elem_id="desk"):
             with gr.Column(elem_id="controls"):
-                with gr.Tabs(selected="joint_generation") as tabs:
+                with gr.Tabs(selected="joint_generation", overflow_behavior="wrap") as tabs:
                     task_tabs = {
                         "joint_generation": _text_tab(studio),
                         "depth_estimation": _image_tab(studio),
@@ -88,6 +81,7 @@ def build(studio: Studio, device: str) -> gr.Blocks:
                 gallery = _gallery(studio)
             if studio.knows_words:
                 gr.HTML(words.vocabulary(), elem_id="vocabulary", js_on_load=ADD_WORD)
+        endpoints.offer(studio)  # first, since the first event of a name gets it
         _wire_runs(studio, task_tabs, results)
         _wire_results(studio, tabs, task_tabs, results)
         _wire_examples(studio, page, tabs, task_tabs, results, gallery)
@@ -97,9 +91,11 @@ def build(studio: Studio, device: str) -> gr.Blocks:
 
 def _text_tab(studio: Studio) -> Tab:
     defaults = studio.preset.tasks["joint_generation"]
+    shown = studio.examples[0].settings if studio.examples else None  # what the page opens with
     with gr.Tab(words.TASK_TITLES["joint_generation"], id="joint_generation"):
         surprise = gr.Button("Surprise me", size="sm") if studio.knows_words else None
         prompt = gr.Textbox(
+            value=shown.prompt if shown else None,
             label="Prompt",
             info="What the picture shows.",
             placeholder="a red ball left of a blue cube",
@@ -132,25 +128,24 @@ def _image_tab(studio: Studio) -> Tab:
 def _depth_tab(studio: Studio) -> Tab:
     defaults = studio.preset.tasks["depth_to_image"]
     with gr.Tab(words.TASK_TITLES["depth_to_image"], id="depth_to_image"):
-        with gr.Row(elem_id="depth-input"):
-            file = gr.File(label="Depth map", file_types=[".png", ".npy"], height=112)
-            preview = gr.Image(
-                label="As read", interactive=False, height=112, format="png", buttons=[], elem_classes="hint-empty"
+        file = gr.File(label="Depth map · PNG or NPY", file_types=[".png", ".npy"], height=100, elem_id="depth-file")
+        preview = gr.Image(label="As read: near is white", visible=False, height=120, elem_id="as-read", **PICTURE)
+        with gr.Row():
+            kind = gr.Radio(
+                [("Relative (disparity)", inputs.RELATIVE), ("Metric (distance)", inputs.LINEAR)],
+                value=inputs.RELATIVE,
+                label="What the values are",
+                show_label=False,
+                elem_classes="segments",
             )
-        kind = gr.Radio(
-            [("Relative (disparity)", inputs.RELATIVE), ("Metric (distance)", inputs.LINEAR)],
-            value=inputs.RELATIVE,
-            label="Values run with",
-            show_label=False,
-            elem_classes="segments",
-        )
-        polarity = gr.Radio(
-            [("Near is bright", inputs.NEAR_IS_BRIGHT), ("Near is dark", inputs.NEAR_IS_DARK)],
-            value=inputs.NEAR_IS_BRIGHT,
-            label="Polarity",
-            show_label=False,
-            elem_classes="segments",
-        )
+        with gr.Row():
+            polarity = gr.Radio(
+                [("Near is bright", inputs.NEAR_IS_BRIGHT), ("Near is dark", inputs.NEAR_IS_DARK)],
+                value=inputs.NEAR_IS_BRIGHT,
+                label="Which end is near",
+                show_label=False,
+                elem_classes="segments",
+            )
         prompt = gr.Textbox(
             label="Prompt",
             placeholder="what the picture should show",
@@ -174,7 +169,9 @@ def _run_controls(action: str, defaults: TaskDefaults, guided: bool = True) -> t
         with gr.Row(elem_classes="pair"):
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=inputs.MAX_SEED, min_width=80)
             randomize = gr.Checkbox(True, label="New seed each run", min_width=80)
-        steps = gr.Slider(1, 100, steps_of["standard"], step=1, label="Steps", info="More steps, more detail, more time.")
+        steps = gr.Slider(
+            1, 100, steps_of["standard"], step=1, label="Steps", info="More steps, more detail, more time."
+        )
         guidance = None
         if guided:
             guidance = gr.Slider(
@@ -195,14 +192,16 @@ def _run_controls(action: str, defaults: TaskDefaults, guided: bool = True) -> t
 def _results() -> Results:
     lift = LiftSettings()
     with gr.Row(elem_id="runbar"):
-        bar = gr.HTML(words.run_bar("Ready", state="idle"))
+        bar = gr.HTML(words.run_bar("Ready"))
         stop = gr.Button("Stop", variant="stop", size="sm", interactive=False, elem_id="stop")
     with gr.Row(elem_id="trio"):
         with gr.Column():
-            rgb = gr.Image(label="RGB", elem_classes="picture", elem_id="rgb", **_PICTURE)
+            rgb = gr.Image(label="RGB", alt_text="The picture", elem_classes="picture", elem_id="rgb", **PICTURE)
             use_image = gr.Button("Use this image →", size="sm", elem_classes="flow")
         with gr.Column():
-            depth = gr.Image(label="Depth", elem_classes="picture", elem_id="depth", **_PICTURE)
+            depth = gr.Image(
+                label="Depth", alt_text="The depth of the picture", elem_classes="picture", elem_id="depth", **PICTURE
+            )
             with gr.Row(elem_classes="under"):
                 colormap = gr.Dropdown(
                     [(name.capitalize(), name) for name in COLORMAPS],
@@ -220,7 +219,7 @@ def _results() -> Results:
             scene = gr.HTML(html_template="", js_on_load=viewer.CHANNEL, visible="hidden")
     with gr.Row(elem_id="below"):
         with gr.Column(elem_id="take"):
-            caption = gr.HTML("", elem_id="caption")
+            caption = gr.HTML(words.EMPTY, elem_id="caption")
             with gr.Row(elem_id="downloads"):
                 downloads = Files(
                     *(gr.DownloadButton(label, size="sm", interactive=False, min_width=90) for label in DOWNLOADS)
@@ -228,15 +227,16 @@ def _results() -> Results:
         with gr.Column(elem_id="lift"):
             sliders = [
                 gr.Slider(10, 120, lift.fov_deg, step=1, label="Field of view °", buttons=[], elem_classes="compact"),
-                gr.Slider(1.5, 50, lift.far_over_near, step=0.5, label="Far / near", buttons=[], elem_classes="compact"),
-                gr.Slider(0, 20, 100 * lift.edge_threshold, step=0.5, label="Edge cut %", buttons=[], elem_classes="compact"),
+                gr.Slider(
+                    1.5, 50, lift.far_over_near, step=0.5, label="Far / near", buttons=[], elem_classes="compact"
+                ),
+                gr.Slider(
+                    0, 20, 100 * lift.edge_threshold, step=0.5, label="Edge cut %", buttons=[], elem_classes="compact"
+                ),
                 gr.Slider(4096, 131072, lift.max_points, step=4096, label="Points", buttons=[], elem_classes="compact"),
             ]
     panel = Panel(rgb, depth, bar, stop, caption, gr.State(None), None)
     return Results(panel, colormap, sliders, scene, reset, use_image, use_depth, downloads)
-
-
-_PICTURE = {"interactive": False, "format": "png", "buttons": ["fullscreen"], "show_label": True}
 
 
 def _gallery(studio: Studio) -> gr.Gallery | None:
@@ -270,31 +270,23 @@ def _wire_runs(studio: Studio, tabs: dict[str, Tab], results: Results) -> None:
     started = []
     for run, (tab, given, triggers) in runs.items():
         outputs = [*results.panel[:-1], tab.seed]
-        event = gr.on(triggers, run, [*given, results.colormap], outputs, **ON_DEVICE, **QUIET)
-        _then_show(studio, event.success, results)
-        started.append(event)
-    stop = results.panel.stop.click(
-        studio.stop, results.colormap, _panel(results), cancels=started, queue=False, **QUIET
+        started.append(gr.on(triggers, run, [*given, results.colormap], outputs, **endpoints.ON_DEVICE, **QUIET))
+    results.panel.stop.click(
+        studio.stop, results.colormap, list(results.panel[:-1]), cancels=started, queue=False, **QUIET
     )
-    _then_show(studio, stop.success, results)
-
-
-def _panel(results: Results) -> list:
-    return list(results.panel[:-1])
-
-
-def _then_show(studio: Studio, after, results: Results) -> None:
-    """Lift the new result and write its files, off the device lane."""
-    source = [results.panel.result, *results.lift]
-    shown = after(studio.view, source, results.scene, **QUIET)
-    shown.success(studio.files, source, list(results.downloads), **QUIET)
 
 
 def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], results: Results) -> None:
     result, source = results.panel.result, [results.panel.result, *results.lift]
-    for slider in results.lift:
-        lifted = slider.change(studio.view, source, results.scene, trigger_mode="always_last", **QUIET)
-        lifted.success(studio.files, source, list(results.downloads), trigger_mode="always_last", **QUIET)
+    lifted = gr.on(
+        [result.change, *(slider.change for slider in results.lift)],
+        studio.view,
+        source,
+        results.scene,
+        trigger_mode="always_last",
+        **QUIET,
+    )
+    lifted.success(studio.files, source, list(results.downloads), trigger_mode="always_last", **QUIET)
     results.reset.click(None, js=viewer.RESET, **QUIET)
     results.colormap.input(studio.recolor, [result, results.colormap], results.panel.depth, **QUIET)
 
@@ -323,10 +315,8 @@ def _wire_examples(
         for tab in task_tabs.values()
         for part in (tab.prompt, tab.seed, tab.randomize, tab.steps, tab.guidance)
     ]
-    outputs = [*_panel(results), tabs, task_tabs["depth_estimation"].image, file, *restored]
-    opened = [page.load(studio.first_example, results.colormap, outputs, **QUIET)]
+    outputs = [*results.panel[:-1], tabs, task_tabs["depth_estimation"].image, file, kind, polarity, *restored]
+    page.load(studio.welcome, results.colormap, list(results.panel[:-1]), **QUIET)
     if gallery is not None:
-        opened.append(gallery.select(studio.pick_example, results.colormap, outputs, **QUIET))
-    for event in opened:
-        _then_show(studio, event.success, results)
-        event.success(studio.preview_depth, [file, kind, polarity], preview, **QUIET)
+        opened = gallery.select(studio.open_example, results.colormap, outputs, **QUIET)
+        opened.success(studio.preview_depth, [file, kind, polarity], preview, **QUIET)

@@ -1,19 +1,20 @@
 """PointCloud -> interactive plotly figure, first seen through the photo's own camera.
 
-World units: plotly's x, y, z are the camera's x (right), z (forward) and -y (up), times the constant ``SCALE``. The
-photo's camera therefore sits at the origin whatever the lift controls say, which is what lets a turned view survive them.
+World units: plotly's x, y, z are the camera's x (right), z (forward) and -y (up), times the constant `SCALE`. The
+photo's camera therefore sits at the origin whatever the lift controls say, so a turned view survives them.
 
 How it reaches the page: `gr.Plot` rebuilds its element, camera and WebGL context at every update, so it gets one empty
-figure, and every later figure travels as JSON through a hidden `gr.HTML` whose script redraws the existing plot in place.
+figure, and every later figure travels as JSON through a hidden `gr.HTML` whose script redraws that plot in place.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from gradio.components.plot import PlotData
 from PIL import Image
 
@@ -26,7 +27,6 @@ HOVER = (
     "pixel (%{customdata[0]:.0f}, %{customdata[1]:.0f})<br>depth %{y:.2f} × the nearest"
     "<br><i>relative, not metres</i><extra></extra>"
 )
-MARKER_SIZE = 2.2
 
 
 def quantize(colors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,50 +77,54 @@ def figure(cloud: PointCloud, key: str) -> str:
         key: names the result; the page keeps the camera while it stays the same.
 
     Returns:
-        The figure's JSON, data and layout.
+        The figure's JSON, data and layout, as plotly.js reads it.
     """
     photo = cloud.intrinsics
     x, y, z = cloud.points.T.astype(np.float32)
     index, palette = quantize(cloud.colors)
-    trace = go.Scatter3d(
-        x=x,
-        y=z,
-        z=-y,
-        mode="markers",
-        customdata=cloud.pixel.astype(np.uint16),
-        hovertemplate=HOVER,
-        marker={
-            "size": MARKER_SIZE,
+    trace = {
+        "type": "scatter3d",
+        "mode": "markers",
+        "x": _typed(x),
+        "y": _typed(z),
+        "z": _typed(-y),
+        "customdata": _typed(cloud.pixel.astype(np.uint16)),
+        "hovertemplate": HOVER,
+        "marker": {
             "symbol": "square",
             "line": {"width": 0},
-            "color": index,
-            "colorscale": [[i / (PALETTE_SIZE - 1), f"rgb({r},{g},{b})"] for i, (r, g, b) in enumerate(palette.tolist())],
+            "color": _typed(index),
+            "colorscale": [[i / (PALETTE_SIZE - 1), f"#{r:02x}{g:02x}{b:02x}"] for i, (r, g, b) in enumerate(palette)],
             "cmin": 0,
             "cmax": PALETTE_SIZE - 1,
         },
-    )
-    layout = _layout(float(np.abs(cloud.points).max()) * 1.01, photo_camera(cloud))
-    layout.meta = {"key": key, "fov_deg": photo.fov_deg, "aspect": photo.width / photo.height}
-    return _to_json(trace, layout)
+    }
+    layout = _layout(float(np.abs(cloud.points).max()) * 1.01, photo_camera(cloud)) | {
+        "meta": {
+            "key": key,
+            "fov_deg": photo.fov_deg,
+            "aspect": photo.width / photo.height,
+            "side": max(len(np.unique(line)) for line in cloud.pixel.T),  # points along the longer side
+        }
+    }
+    return json.dumps({"data": [trace], "layout": layout}, separators=(",", ":"))
 
 
 def empty() -> PlotData:
     """Return the figure the page starts with, with the settings that make it quick to draw."""
-    layout = _layout(1.0, {})
+    trace = {"type": "scatter3d", "mode": "markers", "x": [], "y": [], "z": []}
     config = {"plotGlPixelRatio": 1, "displayModeBar": False, "scrollZoom": True}
-    plot = json.loads(_to_json(go.Scatter3d(x=[], y=[], z=[], mode="markers"), layout)) | {"config": config}
-    return PlotData(type="plotly", plot=json.dumps(plot))
+    return PlotData(type="plotly", plot=json.dumps({"data": [trace], "layout": _layout(1.0, {}), "config": config}))
 
 
-def _layout(reach: float, camera: dict[str, Any]) -> go.Layout:
+def _layout(reach: float, camera: dict[str, Any]) -> dict[str, Any]:
     axis = {"visible": False, "range": [-reach, reach], "showspikes": False}
-    return go.Layout(
-        template=None,
-        margin={"l": 0, "r": 0, "t": 0, "b": 0},
-        paper_bgcolor="rgba(0,0,0,0)",
-        showlegend=False,
-        hoverlabel={"bgcolor": "#111827", "font": {"color": "#f9fafb"}},
-        scene={
+    return {
+        "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "showlegend": False,
+        "hoverlabel": {"bgcolor": "#111827", "font": {"color": "#f9fafb"}},
+        "scene": {
             "xaxis": axis,
             "yaxis": axis,
             "zaxis": axis,
@@ -130,45 +134,19 @@ def _layout(reach: float, camera: dict[str, Any]) -> go.Layout:
             "dragmode": "turntable",
             "bgcolor": "rgba(0,0,0,0)",
         },
-    )
+    }
 
 
-def _to_json(trace: go.Scatter3d, layout: go.Layout) -> str:
-    return go.Figure([trace], layout).to_json()
+def _typed(values: np.ndarray) -> dict[str, str]:
+    """Encode an array as plotly.js reads it without parsing numbers."""
+    values = np.ascontiguousarray(values)
+    kind = f"{values.dtype.kind}{values.dtype.itemsize}"
+    return {
+        "dtype": kind,
+        "bdata": base64.b64encode(values).decode("ascii"),
+        "shape": ", ".join(map(str, values.shape)),
+    }
 
 
-# Runs once when the hidden channel loads. Plotly fixes the field of view at 45 degrees, so the photo's own is set on the
-# scene itself, wide enough that the whole photo fits the canvas.
-CHANNEL = """
-const plot = () => document.querySelector('#viewer .js-plotly-plot');
-const scene = (gd) => gd._fullLayout?.scene?._scene;
-const fit = (gd) => {
-  const s = scene(gd), meta = gd.layout.meta;
-  if (!s?.glplot || !meta) return;
-  const long = Math.tan(meta.fov_deg * Math.PI / 360);
-  const high = meta.aspect >= 1 ? long / meta.aspect : long;
-  const wide = meta.aspect >= 1 ? long : long * meta.aspect;
-  const canvas = gd.clientWidth / Math.max(gd.clientHeight, 1);
-  const fovy = 2 * Math.atan(Math.max(high, wide / canvas));
-  if (Math.abs(s.glplot.fovy - fovy) > 1e-6) { s.glplot.fovy = fovy; s.glplot.update?.({}); s.glplot.redraw?.(); }
-};
-let home = null;
-const draw = async () => {
-  const value = props.value;
-  if (!value) return;
-  while (!(window.Plotly && plot()?._fullLayout)) await new Promise((done) => setTimeout(done, 50));
-  if (value !== props.value) return;
-  const gd = plot(), figure = JSON.parse(value);
-  home = structuredClone(figure.layout.scene.camera);
-  if (gd.layout.meta?.key === figure.layout.meta.key) figure.layout.scene.camera = scene(gd).getCamera();
-  figure.layout.autosize = true;
-  if (!gd.dataset.fitted) { gd.dataset.fitted = '1'; gd.on('plotly_afterplot', () => fit(gd)); }
-  await window.Plotly.react(gd, figure.data, figure.layout);
-  fit(gd);
-  gd.dataset.drawn = String(Number(gd.dataset.drawn || 0) + 1);
-};
-window.studioReset = () => { if (home) window.Plotly.relayout(plot(), { 'scene.camera': structuredClone(home) }); };
-watch('value', draw);
-draw();
-"""
+CHANNEL = Path(__file__).with_name("viewer.js").read_text(encoding="utf-8")
 RESET = "() => window.studioReset()"

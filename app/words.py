@@ -22,11 +22,11 @@ def seconds(value: float) -> str:
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
 
 
-def run_bar(text: str, share: float = 0.0, state: str = "busy") -> str:
-    """Return the run bar's HTML; state is `idle`, `busy` or `done`."""
+def run_bar(text: str, share: float = 0.0) -> str:
+    """Return the run bar's HTML: a sentence over a track filled to `share`."""
     percent = round(100 * share)
     return (
-        f'<div class="run {state}"><span role="status">{escape(text)}</span>'
+        f'<div class="run"><span role="status">{escape(text)}</span>'
         f'<div class="track" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100" '
         f'aria-valuenow="{percent}"><i style="width:{percent}%"></i></div></div>'
     )
@@ -53,11 +53,16 @@ def caption(result: Result) -> str:
     if result.seconds:
         facts.append(f"took {seconds(result.seconds)}")
     if settings.stopped_at is not None:
-        facts.append(f"<b>stopped after step {settings.stopped_at}, unfinished</b>")
+        facts.append(f"stopped after step {settings.stopped_at}")
+    facts_line = " · ".join(fact.replace(" ", "&nbsp;") for fact in facts)
     notes = "".join(f'<div class="note">{escape(note)}</div>' for note in result.notes)
-    return f'<div><span class="prompt">{prompt}</span> <span class="facts">{" · ".join(facts)}</span></div>{notes}'
+    return f'<div><span class="prompt">{prompt}</span> <span class="facts">{facts_line}</span></div>{notes}'
 
 
+EMPTY = (
+    "<div>Nothing made yet. Type a prompt and press <b>Generate RGB + depth</b>: the picture, its depth and a 3D view "
+    "that you can turn appear above.</div>"
+)
 CHIPS = {  # a shown part of `jointdit_core.worlds.VOCABULARY`
     "Things": (
         *("ball", "cube", "cylinder", "cone", "gift", "chair", "table", "sofa", "bed", "lamp", "plant", "vase", "mug"),
@@ -84,11 +89,11 @@ def vocabulary() -> str:
     return f"<h2>What the mini knows</h2><p>Click a word to add it to the prompt.</p><dl>{rows}</dl>"
 
 
-def title(model: str, device: str) -> str:
+def title(model: str, status: str) -> str:
     """Return the title line."""
     return (
         '<div id="title"><h1>JointDiT Studio</h1><p>A picture and its depth, made together</p>'
-        f'<p class="model"><b>{escape(model)}</b> · {escape(device)}</p></div>'
+        f'<p class="model"><b>{escape(model)}</b> · {escape(status)}</p></div>'
     )
 
 

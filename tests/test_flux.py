@@ -54,7 +54,8 @@ def test_from_flux_joins_both_downloads(folders):
     expected = load_released(*make_released(CONFIG, {"blocks": 4, "txt_in": 5}), CONFIG).state_dict()
     loaded = pipe.transformer.state_dict()
     assert loaded.keys() == expected.keys() and all(torch.equal(loaded[key], expected[key]) for key in expected)
-    out = pipe.joint_generation("a red ball", height=64, width=64, seed=1, num_inference_steps=1)
+    pipe.register_to_config(default_size=64, max_size=64)
+    out = pipe.joint_generation("a red ball", seed=1, num_inference_steps=1)
     assert out.image.size == (64, 64) and out.disparity.std() > 0
 
 
@@ -63,7 +64,8 @@ def test_from_flux_gives_all_models_the_dtype(folders):
     names = ("transformer", "vae", "text_encoder", "text_encoder_2")
     assert {pipe.components[name].dtype for name in names} == {torch.bfloat16}
     pipe.set_progress_bar_config(disable=True)
-    assert pipe.joint_generation("a red ball", height=64, width=64, seed=1, num_inference_steps=1).disparity.std() > 0
+    pipe.register_to_config(default_size=64, max_size=64)
+    assert pipe.joint_generation("a red ball", seed=1, num_inference_steps=1).disparity.std() > 0
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ class MiniConfig:
         num_single_layers: Single blocks.
         lora_rank: Rank of every LoRA on the depth half.
         adaptive_weights: Form of Eq. 6: "released", "paper" or "off".
+        guidance_embeds: Whether the model takes a guidance scale, so that guidance can be distilled into it.
         text_width: Width of both text encoders.
         text_layers: Blocks of each text encoder.
         text_length: Tokens of a prompt.
@@ -41,6 +42,7 @@ class MiniConfig:
     num_single_layers: int = 8
     lora_rank: int = 64
     adaptive_weights: str = "released"
+    guidance_embeds: bool = False
     text_width: int = 256
     text_layers: int = 2
     text_length: int = 32
@@ -120,7 +122,7 @@ def build_transformer(config: MiniConfig, vae: AutoencoderPatchPCA) -> JointDiTT
         vae: The autoencoder it works on.
 
     Returns:
-        The transformer; it has guidance embedding, so that guidance can be distilled into it.
+        The transformer.
     """
     axis = 2 * round(config.head_width / 16)  # FLUX's split of a head, (16, 56, 56) of 128, to even numbers
     transformer = JointDiTTransformer2DModel(
@@ -131,7 +133,7 @@ def build_transformer(config: MiniConfig, vae: AutoencoderPatchPCA) -> JointDiTT
         num_attention_heads=config.width // config.head_width,
         joint_attention_dim=config.text_width,
         pooled_projection_dim=config.text_width,
-        guidance_embeds=True,
+        guidance_embeds=config.guidance_embeds,
         axes_dims_rope=(axis, (config.head_width - axis) // 2, (config.head_width - axis) // 2),
         lora_rank=config.lora_rank,
         lora_rank_overrides={},

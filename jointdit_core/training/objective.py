@@ -30,6 +30,12 @@ class TrainedParts(nn.Module):
         self.transformer = pipeline.transformer
         self.text_encoder = pipeline.text_encoder
         self.text_encoder_2 = pipeline.text_encoder_2
+        # Under autocast FLUX would round sigma to bfloat16, steps of 0.004; the pipeline then asks for levels never seen.
+        self.exact_timestep: torch.Tensor | None = None
+        self.transformer.time_text_embed.register_forward_pre_hook(self._with_exact_timestep)
+
+    def _with_exact_timestep(self, module: nn.Module, args: tuple) -> tuple:
+        return (self.exact_timestep, *args[1:])
 
     def forward(
         self,
@@ -51,6 +57,7 @@ class TrainedParts(nn.Module):
         Returns:
             v, (2B, L, C) float32.
         """
+        self.exact_timestep = sigmas * 1000
         embeds = encode_tokens(self.text_encoder, self.text_encoder_2, TokenIds(captions, captions, ()))
         return predict_velocity(self.transformer, x, sigmas, embeds, grid, guidance)
 

@@ -1,8 +1,8 @@
 """Procedural RGB-D worlds: a seed gives a scene, its captions, and a picture with exact depth."""
 
+from .draw import RenderOutput, render, to_disparity
 from .grammar import VOCABULARY, captions
 from .pack import SceneBatch, batch
-from .draw import RenderOutput, render, to_disparity
 from .sampler import sample_scene
 from .scene import Scene
 

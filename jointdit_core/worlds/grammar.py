@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from .placing import overlap
 from .scene import Scene, SceneObject
 
 MAX_WORDS = 28
 NOUNS: dict[str, tuple[str, ...]] = {
-    "ball": ("ball", "ball", "sphere"), "cube": ("cube", "cube", "block"), "cylinder": ("cylinder",), "cone": ("cone",),
-    "gift": ("gift", "present"), "chair": ("chair",), "stool": ("stool",), "table": ("table",), "sofa": ("sofa", "couch"),
-    "bed": ("bed",), "shelf": ("shelf", "bookshelf"), "cabinet": ("cabinet", "dresser"), "lamp": ("lamp", "floor lamp"),
-    "plant": ("plant", "potted plant"), "vase": ("vase",), "mug": ("mug", "cup"), "bowl": ("bowl",),
-    "bottle": ("bottle",), "book": ("book",), "candle": ("candle",), "apple": ("apple",), "cake": ("cake",),
-    "house": ("house", "house", "cottage"), "tree": ("tree",), "pine": ("pine tree", "fir tree", "pine"), "bush": ("bush", "shrub"),
-    "car": ("car",), "bench": ("bench",), "fence": ("fence",), "tower": ("tower",), "snowman": ("snowman",),
-    "mailbox": ("mailbox",), "lantern": ("street lamp", "lantern"), "rock": ("rock", "boulder"), "tent": ("tent",),
-    "windmill": ("windmill",), "window": ("window",), "door": ("door",), "picture": ("picture", "painting"),
-    "rug": ("rug", "carpet"), "hill": ("hill",), "mountain": ("mountain",), "lake": ("lake", "pond"),
+    "ball": ("ball", "ball", "sphere"), "cube": ("cube", "cube", "block"), "cylinder": ("cylinder",),
+    "cone": ("cone",), "gift": ("gift", "present"), "chair": ("chair",), "stool": ("stool",), "table": ("table",),
+    "sofa": ("sofa", "couch"), "bed": ("bed",), "shelf": ("shelf", "bookshelf"), "cabinet": ("cabinet", "dresser"),
+    "lamp": ("lamp", "floor lamp"), "plant": ("plant", "potted plant"), "vase": ("vase",), "mug": ("mug", "cup"),
+    "bowl": ("bowl",), "bottle": ("bottle",), "book": ("book",), "candle": ("candle",), "apple": ("apple",),
+    "cake": ("cake",), "house": ("house", "house", "cottage"), "tree": ("tree",),
+    "pine": ("pine tree", "fir tree", "pine"), "bush": ("bush", "shrub"), "car": ("car",), "bench": ("bench",),
+    "fence": ("fence",), "tower": ("tower",), "snowman": ("snowman",), "mailbox": ("mailbox",),
+    "lantern": ("street lamp", "lantern"), "rock": ("rock", "boulder"), "tent": ("tent",), "windmill": ("windmill",),
+    "window": ("window",), "door": ("door",), "picture": ("picture", "painting"), "rug": ("rug", "carpet"),
+    "hill": ("hill",), "mountain": ("mountain",), "lake": ("lake", "pond"),
 }  # fmt: skip
 PLURALS = {"shelf": "shelves", "bookshelf": "bookshelves", "bench": "benches", "bush": "bushes", "snowman": "snowmen"}
 MAX_PLURAL = ("zero", "one", "two", "three", "four", "five", "six")
@@ -26,7 +28,8 @@ RELATIONS = {
     "front": ("in front of",), "behind": ("behind",), "on": ("on", "on top of"), "near": ("next to", "beside", "near"),
 }  # fmt: skip
 TIMES = {
-    "day": ("on a sunny day", "in the daytime", "under a blue sky", ""), "sunset": ("at sunset", "at dusk", "in the evening"),
+    "day": ("on a sunny day", "in the daytime", "under a blue sky", ""),
+    "sunset": ("at sunset", "at dusk", "in the evening"),
     "night": ("at night", "under the stars"), "overcast": ("on a cloudy day", "under a gray sky", "on an overcast day"),
     "fog": ("in the fog", "on a foggy day", "in the mist"),
 }  # fmt: skip
@@ -36,7 +39,8 @@ GROUNDS = {
 }  # fmt: skip
 STYLE_FRONTS = {
     "photo": ("a photo of", "a photograph of"), "cartoon": ("a cartoon of", "a cartoon drawing of"),
-    "pixel": ("pixel art of", "a pixel art image of"), "sketch": ("a pencil sketch of", "a pencil drawing of", "a sketch of"),
+    "pixel": ("pixel art of", "a pixel art image of"),
+    "sketch": ("a pencil sketch of", "a pencil drawing of", "a sketch of"),
 }  # fmt: skip
 STYLE_ENDS = {
     "photo": ("photo", "realistic"), "cartoon": ("cartoon style", "cartoon"), "pixel": ("pixel art", "pixel art style"),
@@ -44,11 +48,12 @@ STYLE_ENDS = {
 }  # fmt: skip
 ADJECTIVES = ("big", "large", "small", "little", "striped", "checkered", "dotted", "wooden")
 COLOR_WORDS = (
-    "red", "orange", "yellow", "lime", "green", "turquoise", "blue", "purple", "pink", "brown", "beige", "white", "gray", "black",
+    "red", "orange", "yellow", "lime", "green", "turquoise", "blue", "purple", "pink", "brown", "beige", "white",
+    "gray", "black",
 )  # fmt: skip
 GLUE = (
-    "a an the and of in with on to by there is are pot hat walls wall floor room bright dim brick tiled plain inside outside "
-    "background street road landscape scene view garden still life indoors outdoors behind it"
+    "a an the and of in with on to by there is are pot hat walls wall floor room bright dim brick tiled plain inside "
+    "outside background street road landscape scene view garden still life indoors outdoors behind it"
 )  # fmt: skip
 SIZES = {"big": ("big", "large"), "small": ("small", "little")}
 COLORLESS = ("pine", "lantern", "windmill", "lake")
@@ -67,7 +72,9 @@ def with_article(phrase: str) -> str:
 
 
 def _vocabulary() -> tuple[str, ...]:
-    phrases = [n for nouns in NOUNS.values() for n in nouns] + list(MAX_PLURAL[2:]) + list(ADJECTIVES) + list(COLOR_WORDS)
+    phrases = (
+        [n for nouns in NOUNS.values() for n in nouns] + list(MAX_PLURAL[2:]) + list(ADJECTIVES) + list(COLOR_WORDS)
+    )
     phrases += [plural(n) for nouns in NOUNS.values() for n in nouns] + [GLUE, ","]
     for table in (RELATIONS, TIMES, GROUNDS, STYLE_FRONTS, STYLE_ENDS):
         phrases += [p for choices in table.values() for p in choices]
@@ -86,8 +93,7 @@ def visible_share(scene: Scene, index: int) -> float:
     for i, other in enumerate(scene.objects):
         if i == index or other.depth >= one.depth or other.name in ("rug", "road", "table"):
             continue
-        l, b, r, t = other.bounds
-        area -= max(0.0, min(right, r) - max(left, l)) * max(0.0, min(top, t) - max(bottom, b))
+        area -= overlap((left, bottom, right, top), other.bounds)
     return area / 4.0
 
 
@@ -109,7 +115,12 @@ class _Writer:
     def noun(self, one: SceneObject, detail: float, count: int = 1) -> str:
         """A noun phrase without article; `detail` is the chance of each adjective."""
         words = []
-        if one.size and count == 1 and one.name in ("ball", "cube", "cone", "cylinder", "house", "tree") and self.chance(0.4 * detail):
+        if (
+            one.size
+            and count == 1
+            and one.name in ("ball", "cube", "cone", "cylinder", "house", "tree")
+            and self.chance(0.4 * detail)
+        ):
             words.append(self.choose(SIZES[one.size]))
         if one.pattern and self.chance(detail):
             words.append(one.pattern)
@@ -134,7 +145,7 @@ class _Writer:
         return [(found[k][0], len(found[k])) for k in sorted(found, key=lambda k: -area[k])]
 
     def counted(self, one: SceneObject, count: int, detail: float) -> str:
-        """ "a red ball" or "two red balls"; alike in name only, colours are named so that the count stays true."""
+        """Writes "a red ball" or "two red balls"; where only names are alike, colours keep the count true."""
         alone = sum(o.name == one.name for o in self.main) == count
         phrase = self.noun(one, detail if alone else 1.0, count)
         return with_article(phrase) if count == 1 else f"{MAX_PLURAL[count]} {phrase}"

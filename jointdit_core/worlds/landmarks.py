@@ -1,11 +1,29 @@
-"""What stands outdoors; conventions as in `objects`."""
+"""What stands outdoors; conventions as in `parts`."""
 
 from __future__ import annotations
 
 import math
 
-from .objects import BARK, CREAM, DARK, GLASS, GLOW, INDOOR, LEAF, QUARTER, WOOD, Builder, Model, Part, Random
-from .objects import ball, box, dark, shade, tube
+from .furniture import INDOOR
+from .parts import (
+    BARK,
+    CREAM,
+    DARK,
+    GLASS,
+    GLOW,
+    LEAF,
+    QUARTER,
+    WOOD,
+    Builder,
+    Model,
+    Part,
+    Random,
+    ball,
+    box,
+    dark,
+    shade,
+    tube,
+)
 from .scene import Material
 
 SNOW = Material((0.95, 0.96, 0.98), "noise", (0.88, 0.91, 0.96), 0.3, 0.05)

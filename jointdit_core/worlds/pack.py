@@ -22,7 +22,8 @@ class SceneBatch(NamedTuple):
     camera (B, 4, 3): position, right and up scaled to the picture's edge, forward; boxes / cylinders / ellipsoids
     (B, K, 3, 4): world to unit solid, and affine all of them; taper (B, K) of the cylinders; shape (B, P): 2 box,
     3 ellipsoid, else taper; half (B, P, 3) metres; material (B, P + 6, 10): linear colour, accent, period, shine, glow,
-    texture; owner (B, P + 6) int64; low / high (B, 3) of the box around; light and sky as in `scene`; style, block (B,).
+    texture; owner (B, P + 6) int64; low / high (B, 3) of the box around; light and sky as in `scene`; style and block
+    (B,) int64.
     """
 
     camera: torch.Tensor
@@ -95,7 +96,9 @@ def camera_frame(camera: Camera) -> tuple[tuple[float, float, float], ...]:
     return camera.position, (rx * reach, ry * reach, 0.0), up, (fx, fy, fz)
 
 
-def _pack_one(scene: Scene, affine: np.ndarray, half: np.ndarray, shape: np.ndarray, material: np.ndarray, owner) -> None:
+def _pack_one(
+    scene: Scene, affine: np.ndarray, half: np.ndarray, shape: np.ndarray, material: np.ndarray, owner
+) -> None:
     """Writes one scene's solids into its rows of the batch arrays."""
     free = dict(FIRST)
     for p in scene.primitives:

@@ -6,15 +6,30 @@ import math
 
 import numpy as np
 
-from . import landmarks, objects
-from .objects import COLORS, Model
+from . import landmarks
 from .pack import camera_frame
+from .parts import COLORS, WOOD, Model
 from .scene import SLOTS, Camera, Material, Primitive, SceneObject, Vec
+from .tableware import SMALL
 
 Bounds = tuple[float, float, float, float]
 WOODEN = ("chair", "stool", "table", "shelf", "cabinet", "bench", "fence")
 PATTERNED = ("ball", "cube", "cylinder", "cone", "vase", "mug", "cake", "gift", "bed", "sofa", "lamp", "tent")
-ANY_YAW = ("ball", "cube", "cylinder", "cone", "gift", "plant", "apple", "book", "rock", "tree", "pine", "bush", "candle")
+ANY_YAW = (
+    "ball",
+    "cube",
+    "cylinder",
+    "cone",
+    "gift",
+    "plant",
+    "apple",
+    "book",
+    "rock",
+    "tree",
+    "pine",
+    "bush",
+    "candle",
+)
 STONE = ("gray", "beige", "brown")
 PALETTES = {
     "apple": ("red", "green", "yellow"),
@@ -29,6 +44,7 @@ PALETTES = {
 }
 PATTERNS = (("striped", "stripes", 0.22), ("checkered", "checker", 0.24), ("dotted", "dots", 0.26))
 NAMES = tuple(COLORS)
+COUNT_SHARES = (0.34, 0.34, 0.22, 0.10)  # 1 to 4 main objects
 
 
 class Stage:
@@ -97,9 +113,7 @@ class Stage:
             x, y, z = part.center
             center = (base[0] + c * x - s * y, base[1] + s * x + c * y, base[2] + scale * z)
             half = (part.half[0] * scale, part.half[1] * scale, part.half[2] * scale)
-            self.primitives.append(
-                Primitive(part.kind, center, half, part.material, owner, yaw, part.tilt, part.taper)
-            )
+            self.primitives.append(Primitive(part.kind, center, half, part.material, owner, yaw, part.tilt, part.taper))
             self.free["box" if part.kind == "gable" else part.kind] -= 1
         self.objects.append(label)
         return owner
@@ -108,7 +122,7 @@ class Stage:
 def dress(rng: np.random.Generator, name: str, avoid: str = "") -> tuple[Material, str, str]:
     """A material for an object, with its colour and pattern words."""
     if name in WOODEN and rng.random() < 0.4:
-        return objects.WOOD, "", "wooden"
+        return WOOD, "", "wooden"
     choices = PALETTES.get(name, NAMES)
     color = choices[rng.integers(len(choices))]
     if color == avoid:
@@ -140,22 +154,25 @@ def turn(rng: np.random.Generator, name: str) -> float:
     return float(rng.uniform(-0.8, 0.8))
 
 
+def overlap(one: Bounds, two: Bounds) -> float:
+    """The area that two picture rectangles share."""
+    width = min(one[2], two[2]) - max(one[0], two[0])
+    return max(0.0, width) * max(0.0, min(one[3], two[3]) - max(one[1], two[1]))
+
+
 def clear(stage: Stage, bounds: Bounds, allowed: float) -> bool:
     """Whether main objects in the picture overlap `bounds` by at most a share of the smaller one's area."""
-    left, bottom, right, top = bounds
-    area = (right - left) * (top - bottom)
+    area = overlap(bounds, bounds)
     for other in stage.objects:
         if other.role == "background":
             continue
-        l, b, r, t = other.bounds
-        both = max(0.0, min(right, r) - max(left, l)) * max(0.0, min(top, t) - max(bottom, b))
-        if both > allowed * min(area, (r - l) * (t - b)):
+        if overlap(bounds, other.bounds) > allowed * min(area, overlap(other.bounds, other.bounds)):
             return False
     return True
 
 
 def size_word(bounds: Bounds) -> str:
-    """ "big" or "small" by the share of the picture that the bounds take."""
+    """Names what is big or small by the share of the picture that the bounds take."""
     share = (bounds[2] - bounds[0]) * (bounds[3] - bounds[1]) / 4.0
     return "big" if share > 0.24 else "small" if share < 0.05 else ""
 
@@ -202,7 +219,9 @@ def place(
         inside = bounds[0] > -1.06 and bounds[2] < 1.06 and bounds[1] > -1.04 and bounds[3] < 1.04
         if inside and clear(stage, bounds, 0.06):
             center = (base[0], base[1], base[2] + model.size[2] / 2)
-            label = SceneObject(name, look[0], size_word(bounds), look[1], "main", center, bounds, stage.look(center)[2])
+            label = SceneObject(
+                name, look[0], size_word(bounds), look[1], "main", center, bounds, stage.look(center)[2]
+            )
             return stage.add(model, base, facing, 1.0, label)
     return -1
 
@@ -222,3 +241,42 @@ def stand_on(stage: Stage, support: int, carrier: Model, name: str, model: Model
         name, look[0], size_word(bounds), look[1], "main", center, bounds, stage.look(center)[2], support
     )
     return stage.add(model, base, yaw, scale, label)
+
+
+def pick(rng: np.random.Generator, shares: tuple[float, ...]) -> int:
+    """An index drawn with the given shares, which sum to 1."""
+    value, total = rng.random(), 0.0
+    for i, share in enumerate(shares):
+        total += share
+        if value < total:
+            return i
+    return len(shares) - 1
+
+
+def unit(x: float, y: float, z: float) -> Vec:
+    """The direction of a vector."""
+    length = math.sqrt(x * x + y * y + z * z)
+    return (x / length, y / length, z / length)
+
+
+def fill(stage: Stage, names: tuple[str, ...], builders: dict, small: tuple[str, ...], far: float, near: float) -> None:
+    """Places one to four main objects in columns across the picture, and sometimes something on top of one."""
+    rng = stage.rng
+    count = 1 + pick(rng, COUNT_SHARES)
+    alike = count > 1 and rng.random() < 0.3
+    slots = [((2 * i + 1) / count - 1.0) * 0.97 for i in range(count)]
+    if count == 1:
+        slots = [float(rng.uniform(-0.3, 0.3))]
+    width = (1.1, 0.95, 0.64, 0.5)[count - 1]
+    order = rng.permutation(count)
+    name, look = "", (None, "", "")
+    for n, i in enumerate(order):
+        if n == 0 or not alike:
+            name = names[rng.integers(len(names))]
+            look = dress(rng, name, avoid=look[1])
+        model = builders[name](rng, look[0])
+        index = place(stage, name, model, look[1:], (slots[i], width), far, near)
+        if index >= 0 and model.room_on_top and rng.random() < 0.5:
+            top = small[rng.integers(len(small))]
+            material, *words = dress(rng, top, avoid=look[1])
+            stand_on(stage, index, model, top, SMALL[top](rng, material), tuple(words))

@@ -39,7 +39,7 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Primitive:
-    """A solid: the unit box, roof prism, capped (tapered) cylinder or ball, scaled, tilted about x and y, turned about z.
+    """A solid: the unit box, roof prism, capped (tapered) cylinder or ball, scaled, tilted about x, turned about z.
 
     Args:
         kind: one of `KINDS`.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 
+from . import caster
 from .scene import FAR, TEXTURES
 
 Triple = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -90,7 +91,9 @@ def sky(scenes, direction: Triple) -> Triple:
     halo = 0.35 * torch.exp(-angle / (2.0 * size))
     channels = []
     for c in range(3):
-        color = torch.lerp(scenes.horizon[:, c, None].expand_as(blend), scenes.zenith[:, c, None].expand_as(blend), blend)
+        color = torch.lerp(
+            scenes.horizon[:, c, None].expand_as(blend), scenes.zenith[:, c, None].expand_as(blend), blend
+        )
         color = color + star
         bright = scenes.horizon[:, c, None] * 0.5 + 0.5 * scenes.horizon.amax(dim=1)[:, None] * 1.15
         color = torch.lerp(color, bright.expand_as(color), cover * 0.9)
@@ -99,31 +102,37 @@ def sky(scenes, direction: Triple) -> Triple:
     return tuple(channels)
 
 
-def surface(scenes, depth: torch.Tensor, solid: torch.Tensor, face: torch.Tensor, direction: Triple, pixel: float):
+def surface(scenes, depth: torch.Tensor, solid: torch.Tensor, direction: Triple, pixel: float):
     """What is known of each ray's hit point.
 
     Args:
         scenes: a `SceneBatch`.
-        depth: (B, N) float32 in metres.
-        solid: (B, N) int64 solid index, or P + face for the box around.
-        face: (B, N) int64 face index of the box around.
+        depth: (B, N) float32 in metres to the solid, rounded as `caster.decode` gives it.
+        solid: (B, N) int64 index of the solid.
         direction: world ray directions, each (B, N).
         pixel: width of a pixel at depth 1 in metres.
 
     Returns:
-        Point, normal and albedo (three (B, N) each; albedo linear), shine and glow (B, N).
+        Exact depth (B, N) in metres, index of the solid or P + face of the box around (B, N), point, normal and albedo
+        (three (B, N) each; albedo linear), shine and glow (B, N).
     """
-    count = scenes.affine.shape[1]
-    point = tuple(scenes.camera[:, 0, i, None] + depth * direction[i] for i in range(3))
-    is_face = solid >= count
-    own = solid.clamp(max=count - 1)
+    own, count = solid, scenes.affine.shape[1]
 
     def pick(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         return table.gather(1, index)
 
     rows = [[pick(scenes.affine[:, :, i, j], own) for j in range(4)] for i in range(3)]
-    local = [row[0] * point[0] + row[1] * point[1] + row[2] * point[2] + row[3] for row in rows]
     shape = pick(scenes.shape, own)  # taper for cylinders, 2 for boxes, 3 for ellipsoids
+    eye = [scenes.camera[:, 0, i, None] for i in range(3)]
+    start = tuple(row[0] * eye[0] + row[1] * eye[1] + row[2] * eye[2] + row[3] for row in rows)
+    step = tuple(row[0] * direction[0] + row[1] * direction[1] + row[2] * direction[2] for row in rows)
+    depth = caster.refine(depth, start, step, shape)
+    wall, face = caster.leave_room(scenes, direction)
+    is_face = wall < depth
+    solid = torch.where(is_face, face + count, own)
+    local = [a + depth * b for a, b in zip(start, step, strict=True)]
+    depth = torch.minimum(wall, depth)
+    point = tuple(e + depth * d for e, d in zip(eye, direction, strict=True))
     sizes = [pick(scenes.half[:, :, i], own) for i in range(3)]
     # unit-solid normals
     ax, ay, az = (w.abs() for w in local)
@@ -156,7 +165,7 @@ def surface(scenes, depth: torch.Tensor, solid: torch.Tensor, face: torch.Tensor
     blur = (3.0 * depth * pixel / glance / period - 0.4).clamp(0.0, 1.0)
     share = torch.where(texture > 0.5, torch.lerp(share, torch.full_like(share, 0.35), blur), share)
     albedo = tuple(torch.lerp(c, a, share) for c, a in zip(color, accent, strict=True))
-    return point, normal, albedo, shine, glow
+    return depth, solid, point, normal, albedo, shine, glow
 
 
 def light(scenes, normal: Triple, albedo: Triple, direction: Triple, shine, glow, open_key, open_sky) -> Triple:

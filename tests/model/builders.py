@@ -8,7 +8,7 @@ from torch import Tensor
 from jointdit_core.model.transformer import JointDiTTransformer2DModel
 from tests.model import reference
 
-TINY = {
+TINY_FLUX = {
     "in_channels": 8,
     "num_layers": 2,
     "num_single_layers": 2,
@@ -18,8 +18,8 @@ TINY = {
     "pooled_projection_dim": 20,
     "guidance_embeds": True,
     "axes_dims_rope": (4, 6, 6),
-    "adaptive_weights": "released",
 }
+TINY = {**TINY_FLUX, "adaptive_weights": "released", "adaptive_alpha": 3.0}
 
 
 def build_model(seed: int = 0, **changes: object) -> JointDiTTransformer2DModel:

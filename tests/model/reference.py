@@ -97,7 +97,7 @@ def our_linears(state: dict[str, Tensor]) -> tuple[Apply, Callable[[str], Tensor
     return apply, lambda name: w[parts(name)[0]]
 
 
-def weights(sigma_rgb: Tensor, sigma_depth: Tensor, form: str, alpha: float = 3.0) -> Tensor:
+def weights(sigma_rgb: Tensor, sigma_depth: Tensor, form: str, alpha: float) -> Tensor:
     """Eq. 6, one row at a time: (2B,)."""
     out = []
     for a, b in [*zip(sigma_rgb, sigma_depth, strict=True), *zip(sigma_depth, sigma_rgb, strict=True)]:
@@ -173,10 +173,10 @@ def forward(
 ) -> Tensor:
     """v for 2B rows; ids are text positions, then image positions."""
     apply, get = reader
-    form, axes, heads = config["adaptive_weights"], config["axes_dims_rope"], config["num_attention_heads"]
+    axes, heads = config["axes_dims_rope"], config["num_attention_heads"]
     tokens, text, pooled, sigma = tokens.double(), text.double(), pooled.double(), sigma.double()
     n, length = len(tokens) // 2, text.shape[1]
-    w = weights(sigma[:n], sigma[n:], form)
+    w = weights(sigma[:n], sigma[n:], config["adaptive_weights"], config["adaptive_alpha"])
 
     def mlp(prefix: str, x: Tensor, ends: tuple[str, str], act: Callable[[Tensor], Tensor]) -> Tensor:
         return apply(prefix + ends[1], act(apply(prefix + ends[0], x)))

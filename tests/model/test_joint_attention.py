@@ -23,8 +23,9 @@ def test_split_branches_gives_rgb_first_and_merge_undoes_it():
 
 @pytest.mark.parametrize("form", ["released", "paper", "off"])
 def test_adaptive_weights_follow_eq_6_on_a_grid(form):
-    weights = torch.cat(adaptive_weights(SIGMA_RGB, SIGMA_DEPTH, form))
-    assert torch.allclose(weights.double(), reference.weights(SIGMA_RGB, SIGMA_DEPTH, form), atol=1e-6)
+    for alpha in (3.0, 1.0):
+        weights = torch.cat(adaptive_weights(SIGMA_RGB, SIGMA_DEPTH, form, alpha))
+        assert torch.allclose(weights.double(), reference.weights(SIGMA_RGB, SIGMA_DEPTH, form, alpha), atol=1e-6)
 
 
 @pytest.mark.parametrize("form", ["released", "paper"])

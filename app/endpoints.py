@@ -1,0 +1,92 @@
+"""The three tasks as named endpoints for programs: files in, files out, through parts that the page does not show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import gradio as gr
+
+from app import inputs
+from app.handlers import SAME, Panel, Studio, checked
+from app.results import LiftSettings, Result, write_files
+from jointdit_core.geometry.disparity import COLORMAPS
+
+ON_DEVICE = {"concurrency_id": "device", "concurrency_limit": 1}
+
+
+class Endpoints:
+    """The runs of a `Studio` without a page; a seed of None draws one.
+
+    Each returns the RGB PNG, the 16-bit depth PNG, a ZIP of all files, and the settings.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def joint_generation(
+        self, prompt: str, seed: float | None, steps: float, guidance: float, request: gr.Request
+    ) -> Iterator[tuple]:
+        """Make a picture and its depth from a prompt."""
+        run = self.studio.joint_generation(prompt, seed, seed is None, steps, guidance, COLORMAPS[0], request)
+        yield from _files(run)
+
+    def depth_estimation(
+        self, image_path: str | None, seed: float | None, steps: float, request: gr.Request
+    ) -> Iterator[tuple]:
+        """Estimate the depth of a picture."""
+        yield from _files(self.studio.depth_estimation(image_path, seed, seed is None, steps, COLORMAPS[0], request))
+
+    def depth_to_image(
+        self,
+        prompt: str,
+        depth_path: str | None,
+        kind: str,
+        polarity: str,
+        seed: float | None,
+        steps: float,
+        guidance: float,
+        request: gr.Request,
+    ) -> Iterator[tuple]:
+        """Make a picture that fits a depth map."""
+        run = self.studio.depth_to_image(
+            prompt, depth_path, kind, polarity, seed, seed is None, steps, guidance, COLORMAPS[0], request
+        )
+        yield from _files(run)
+
+
+def _files(run: Iterator[Panel]) -> Iterator[tuple]:
+    """Turn a run's panels into files; what comes before the result only shows that the run is alive."""
+    for panel in run:
+        if not isinstance(panel.result, Result):
+            yield (SAME,) * 4
+            continue
+        files = checked(write_files, panel.result, LiftSettings())
+        yield str(files.rgb), str(files.depth_png), str(files.everything), asdict(panel.result.settings)
+
+
+def offer(studio: Studio) -> None:
+    """Add the endpoints to the page that is being built."""
+    tasks, programs = studio.preset.tasks, Endpoints(studio)
+    with gr.Row(visible=False):
+        prompt = gr.Textbox(label="prompt")
+        image = gr.Image(label="image", type="filepath", image_mode=None)
+        depth = gr.File(label="depth map, PNG or NPY")
+        kind = gr.Radio(inputs.KINDS, value=inputs.RELATIVE, label="what the values are")
+        polarity = gr.Radio(inputs.POLARITIES, value=inputs.NEAR_IS_BRIGHT, label="which end is near")
+        seed = gr.Number(None, label="seed, none to draw one", precision=0)
+        steps = {task: gr.Number(tasks[task].steps["standard"], label="steps", precision=0) for task in tasks}
+        guidance = gr.Number(tasks["joint_generation"].guidance_scale, label="guidance")
+        files = [gr.File(label="RGB PNG"), gr.File(label="16-bit depth PNG"), gr.File(label="ZIP of all files")]
+        outputs = [*files, gr.JSON(label="settings")]
+        endpoints = {
+            "joint_generation": (programs.joint_generation, [prompt, seed, steps["joint_generation"], guidance]),
+            "depth_estimation": (programs.depth_estimation, [image, seed, steps["depth_estimation"]]),
+            "depth_to_image": (
+                programs.depth_to_image,
+                [prompt, depth, kind, polarity, seed, steps["depth_to_image"], guidance],
+            ),
+        }
+        for name, (function, given) in endpoints.items():
+            button = gr.Button(visible=False)
+            button.click(function, given, outputs, api_name=name, show_progress="hidden", **ON_DEVICE)

@@ -1,0 +1,39 @@
+// Draws the figures that arrive in the hidden channel into the page's one plot. Runs once, when the channel loads.
+// Plotly fixes the field of view at 45 degrees, so the photo's own is set on the scene itself, wide enough that the
+// whole photo fits the canvas.
+const plot = () => document.querySelector('#viewer .js-plotly-plot');
+const scene = (gd) => gd._fullLayout?.scene?._scene;
+const fit = (gd) => {
+  const s = scene(gd), meta = gd.layout.meta;
+  if (!s?.glplot || !meta) return;
+  const long = Math.tan(meta.fov_deg * Math.PI / 360);
+  const high = meta.aspect >= 1 ? long / meta.aspect : long;
+  const wide = meta.aspect >= 1 ? long : long * meta.aspect;
+  const canvas = gd.clientWidth / Math.max(gd.clientHeight, 1);
+  const fovy = 2 * Math.atan(Math.max(high, wide / canvas));
+  if (Math.abs(s.glplot.fovy - fovy) > 1e-6) { s.glplot.fovy = fovy; s.glplot.update?.({}); s.glplot.redraw?.(); }
+};
+// Plotly lets a turned camera run on until the next frame, so slow frames overshoot wildly: each turn ends where it is.
+const steady = (s) => {
+  const view = s.camera.view, rotate = view.rotate.bind(view);
+  view.rotate = (t, dx, dy, dz) => { rotate(t, dx, dy, dz); view.idle(t + 0.1); };
+};
+let home = null;
+const draw = async () => {
+  const value = props.value;
+  if (!value) return;
+  while (!(window.Plotly && plot()?._fullLayout)) await new Promise((done) => setTimeout(done, 50));
+  if (value !== props.value) return;
+  const gd = plot(), figure = JSON.parse(value);
+  home = structuredClone(figure.layout.scene.camera);
+  if (gd.layout.meta?.key === figure.layout.meta.key) figure.layout.scene.camera = scene(gd).getCamera();
+  figure.layout.autosize = true;
+  figure.data[0].marker.size = Math.min(8, Math.max(0.8, 0.9 * gd.clientWidth / figure.layout.meta.side));
+  await window.Plotly.react(gd, figure.data, figure.layout);
+  if (!gd.dataset.adopted) { gd.dataset.adopted = '1'; gd.on('plotly_afterplot', () => fit(gd)); steady(scene(gd)); }
+  fit(gd);
+  gd.dataset.drawn = String(Number(gd.dataset.drawn || 0) + 1);
+};
+window.studioReset = () => { if (home) window.Plotly.relayout(plot(), { 'scene.camera': structuredClone(home) }); };
+watch('value', draw);
+draw();

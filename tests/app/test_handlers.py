@@ -1,0 +1,341 @@
+"""The page's handlers, called as gradio calls them, on the real pipeline at tiny size."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+import zipfile
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from app import inputs, words
+from app.endpoints import Endpoints
+from app.examples import find_examples, write_example
+from app.handlers import SAME, Panel, Studio, lifting
+from app.results import Result, Settings, write_files
+from app.session import Sessions
+from jointdit_core.geometry.disparity import from_uint16
+from jointdit_core.presets import PRESETS
+from jointdit_core.worlds import VOCABULARY
+
+LOOK = (55.0, 8.0, 0.0, 65536)  # field of view, far / near, edge cut, points
+
+
+def visitor(name: str = "visitor") -> gr.Request:
+    return gr.Request(session_hash=name)
+
+
+@pytest.fixture
+def studio(pipe, tmp_path):
+    one = Studio(pipe, PRESETS["mini"], [])
+    one.sessions = Sessions(tmp_path / "sessions")
+    return one
+
+
+@pytest.fixture(scope="module")
+def result():
+    y, x = np.mgrid[0:40, 0:56]
+    image = np.stack([4 * x, 5 * y, x + y], axis=-1).astype(np.uint8)
+    return Result(image, (y / 39).astype(np.float32), Settings("joint_generation", "a red ball", 7, 20, 3.5, "mini"))
+
+
+def last_of(run) -> Panel:
+    *_, panel = run
+    return panel
+
+
+def generate(studio, prompt="a red ball", seed=7, randomize=False, steps=3, guidance=3.5, name="visitor"):
+    return studio.joint_generation(prompt, seed, randomize, steps, guidance, "spectral", visitor(name))
+
+
+# The three runs.
+
+
+def test_generation_shows_progress_previews_and_a_result(studio):
+    panels = list(generate(studio, steps=30))
+    assert panels[0].seed == 7 and panels[0].stop["interactive"]
+    assert any(isinstance(panel.rgb, np.ndarray) and panel.result is SAME for panel in panels)
+    assert any("Step" in panel.bar and "left" in panel.bar for panel in panels)
+    final = panels[-1]
+    assert final.result.image.shape == (64, 64, 3) and final.result.disparity.dtype == np.float32
+    assert final.depth.shape == (64, 64, 3) and not final.stop["interactive"]
+    assert "seed&nbsp;7" in final.caption and "30&nbsp;steps" in final.caption
+
+
+def test_same_seed_gives_the_same_bytes_and_a_drawn_seed_reproduces(studio):
+    first = list(generate(studio, randomize=True))
+    seed = first[0].seed
+    again = last_of(generate(studio, seed=seed))
+    assert again.result.image.tobytes() == first[-1].result.image.tobytes()
+    assert first[-1].result.settings.seed == seed
+    assert last_of(generate(studio, seed=seed + 1)).result.image.tobytes() != again.result.image.tobytes()
+
+
+def test_depth_estimation_keeps_the_picture_and_its_size(studio, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 100, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    panels = list(studio.depth_estimation(str(tmp_path / "photo.png"), 1, False, 2, "gray", visitor()))
+    np.testing.assert_array_equal(panels[0].rgb, pixels)
+    np.testing.assert_array_equal(panels[-1].result.image, pixels)
+    assert panels[-1].result.disparity.shape == (70, 100)
+
+
+def test_depth_to_image_keeps_the_depth(studio, tmp_path):
+    disparity = np.linspace(0, 1, 80 * 60, dtype=np.float32).reshape(60, 80)
+    np.save(tmp_path / "depth.npy", disparity)
+    run = studio.depth_to_image(
+        "a blue cube",
+        str(tmp_path / "depth.npy"),
+        inputs.RELATIVE,
+        inputs.NEAR_IS_BRIGHT,
+        1,
+        False,
+        2,
+        3.5,
+        "gray",
+        visitor(),
+    )
+    final = last_of(run)
+    np.testing.assert_array_equal(final.result.disparity, disparity)
+    assert final.result.image.shape == (60, 80, 3)
+
+
+def test_words_the_model_does_not_know_are_named(studio):
+    final = last_of(generate(studio, prompt="a red zeppelin"))
+    assert "zeppelin" in final.caption.split('class="note"')[1]
+
+
+# Bad input: one sentence, and the studio goes on.
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"prompt": "  "}, "prompt"),
+        ({"prompt": "x" * 5000}, "characters"),
+        ({"seed": -1}, "seed"),
+        ({"seed": None}, "seed"),
+        ({"seed": 2**40}, "seed"),
+        ({"steps": 0}, "steps"),
+        ({"steps": 10**6}, "steps"),
+        ({"guidance": float("nan")}, "guidance"),
+    ],
+)
+def test_bad_numbers_and_prompts_are_refused_in_a_sentence(studio, change, sentence):
+    with pytest.raises(gr.Error, match=sentence) as caught:
+        next(generate(studio, **change))
+    assert "Traceback" not in caught.value.message and caught.value.message.endswith(".")
+    assert not caught.value.print_exception
+    assert last_of(generate(studio)).result.image.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a picture", b"\x89PNG\r\n\x1a\n cut"])
+def test_bad_files_are_refused_in_a_sentence(studio, tmp_path, content):
+    path = None
+    if content is not None:
+        path = str(tmp_path / "file.png")
+        (tmp_path / "file.png").write_bytes(content)
+    with pytest.raises(gr.Error) as caught:
+        next(studio.depth_estimation(path, 1, False, 2, "gray", visitor()))
+    assert str(tmp_path) not in caught.value.message
+    with pytest.raises(gr.Error):
+        next(
+            studio.depth_to_image(
+                "a cube", path, inputs.RELATIVE, inputs.NEAR_IS_BRIGHT, 1, False, 2, 3.5, "gray", visitor()
+            )
+        )
+
+
+def test_a_prompt_is_text_not_markup(studio):
+    final = last_of(generate(studio, prompt="<script>alert(1)</script> a ball"))
+    assert "<script>" not in final.caption and "&lt;script&gt;" in final.caption
+
+
+# Stop.
+
+
+def test_stop_keeps_the_last_preview_as_the_result(studio):
+    panels = []
+    thread = threading.Thread(target=lambda: panels.extend(generate(studio, steps=100)))
+    thread.start()
+    while not any("Step" in str(panel.bar) for panel in panels):
+        time.sleep(0.01)
+    started = time.monotonic()
+    stopped = Panel(*studio.stop("spectral", visitor()), None)
+    assert time.monotonic() - started < 1
+    thread.join()
+    step = stopped.result.settings.stopped_at
+    assert 1 <= step < 100 and f"step&nbsp;{step}" in stopped.caption and "unfinished" in stopped.bar
+    assert stopped.result.image.shape == (64, 64, 3) and stopped.result.disparity.shape == (64, 64)
+    assert all(panel.result is SAME for panel in panels)
+
+
+def test_stop_without_a_run_only_resets_the_button(studio):
+    idle = studio.stop("spectral", visitor())
+    assert idle[2] != SAME and idle[0] is SAME and idle[5] is SAME
+
+
+def test_stop_reaches_only_its_own_visitor(studio):
+    panels = []
+    thread = threading.Thread(target=lambda: panels.extend(generate(studio, steps=40, name="one")))
+    thread.start()
+    while not panels:
+        time.sleep(0.01)
+    studio.stop("spectral", visitor("two"))
+    thread.join()
+    assert isinstance(panels[-1].result, Result)
+
+
+# What follows from a result.
+
+
+def test_view_and_files_wait_for_a_result(studio):
+    assert studio.view(None, *LOOK) is SAME
+    assert all(part is SAME for part in studio.files(None, *LOOK))
+
+
+def test_view_follows_the_lift_controls_and_keeps_its_key(studio, result):
+    figures = [json.loads(studio.view(result, fov, 8.0, 0.0, points)) for fov, points in ((55, 65536), (80, 500))]
+    metas = [figure["layout"]["meta"] for figure in figures]
+    assert metas[0]["key"] == metas[1]["key"] and [round(meta["fov_deg"]) for meta in metas] == [55, 80]
+    assert metas[1]["side"] < metas[0]["side"] == 56
+
+
+def test_lift_controls_out_of_range_are_refused_in_a_sentence(studio, result):
+    with pytest.raises(gr.Error, match="fov_deg"):
+        studio.view(result, 500.0, 8.0, 0.0, 65536)
+
+
+def test_an_edge_cut_of_zero_keeps_every_point():
+    assert lifting(55, 8, 0, 100).edge_threshold is None
+    assert lifting(55, 8, 4, 100).edge_threshold == pytest.approx(0.04)
+
+
+def test_files_hold_what_the_page_shows(tmp_path, result):
+    files = write_files(dataclasses.replace(result, folder=tmp_path), lifting(*LOOK))
+    with Image.open(files.rgb) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), result.image)
+        assert Settings(**json.loads(picture.text["jointdit"])) == result.settings
+        assert picture.text["prompt"] == "a red ball" and picture.text["seed"] == "7"
+    with Image.open(files.depth_png) as levels:
+        read = from_uint16(np.asarray(levels, np.uint16))
+    np.testing.assert_allclose(read, result.disparity, atol=0.5 / 65535)
+    np.testing.assert_array_equal(np.load(files.depth_npy), result.disparity)
+    assert len(trimesh.load(files.points).vertices) == 40 * 56
+    assert len(trimesh.load(files.mesh, force="mesh").faces) > 2000
+    settings = json.loads(files.settings.read_text())
+    assert settings["seed"] == 7 and settings["lift"]["fov_deg"] == 55
+    with zipfile.ZipFile(files.everything) as archive:
+        assert archive.namelist() == [path.name for path in files[:-1]]
+        assert archive.testzip() is None
+
+
+def test_a_prompt_in_any_script_survives_in_the_png(tmp_path, result):
+    settings = dataclasses.replace(result.settings, prompt="красный шар 红球 🔴")
+    files = write_files(dataclasses.replace(result, folder=tmp_path, settings=settings), lifting(*LOOK))
+    with Image.open(files.rgb) as picture:
+        assert picture.text["prompt"] == settings.prompt
+
+
+def test_each_visitor_has_a_folder_that_goes_with_them(studio):
+    one = last_of(generate(studio, name="one")).result
+    two = last_of(generate(studio, name="two")).result
+    assert one.folder.parent != two.folder.parent
+    studio.leave(visitor("one"))
+    assert not one.folder.exists() and two.folder.exists()
+    files = studio.files(one, *LOOK)  # a page that is still open gets its files anew
+    assert all(part["interactive"] for part in files)
+
+
+# Between the tabs.
+
+
+def test_use_depth_hands_the_disparity_over(studio, result):
+    tab, path, kind, polarity = studio.use_depth(result, visitor())
+    assert tab.selected == "depth_to_image"
+    np.testing.assert_array_equal(inputs.read_depth(path, kind, polarity), result.disparity)
+
+
+def test_use_image_hands_the_picture_over(studio, result):
+    tab, path = studio.use_image(result, visitor())
+    assert tab.selected == "depth_estimation"
+    np.testing.assert_array_equal(np.asarray(inputs.read_image(path).image), result.image)
+
+
+def test_flow_buttons_without_a_result_say_what_to_do(studio):
+    for button in (studio.use_image, studio.use_depth):
+        with pytest.raises(gr.Error, match="Generate first"):
+            button(None, visitor())
+
+
+def test_an_uploaded_depth_map_is_shown_as_read(studio, tmp_path):
+    np.save(tmp_path / "depth.npy", np.tile(np.linspace(0, 1, 32, dtype=np.float32), (32, 1)))
+    path = str(tmp_path / "depth.npy")
+    near_is_bright = studio.preview_depth(path, inputs.RELATIVE, inputs.NEAR_IS_BRIGHT)["value"]
+    near_is_dark = studio.preview_depth(path, inputs.RELATIVE, inputs.NEAR_IS_DARK)["value"]
+    np.testing.assert_array_equal(near_is_bright, near_is_dark[:, ::-1])
+    assert studio.preview_depth(None, inputs.RELATIVE, inputs.NEAR_IS_BRIGHT)["visible"] is False
+
+
+# Examples, words and endpoints.
+
+
+def test_examples_come_back_exactly(studio, tmp_path, result):
+    write_example(tmp_path / "examples" / "01", result)
+    depth_given = dataclasses.replace(result.settings, task="depth_to_image", guidance=2.0)
+    write_example(tmp_path / "examples" / "02", dataclasses.replace(result, settings=depth_given))
+    studio.examples = find_examples(tmp_path / "examples")
+    opened = studio.open_example(SimpleNamespace(index=1), "gray", visitor())
+    shown, (tab, image, depth), restored = Panel(*opened[:6]).result, opened[6:9], opened[11:]
+    np.testing.assert_array_equal(shown.image, result.image)
+    np.testing.assert_allclose(shown.disparity, result.disparity, atol=0.5 / 65535)
+    assert shown.settings == depth_given and tab.selected == "depth_to_image"
+    assert image is SAME and depth.endswith("depth16.png")
+    assert all(part is SAME for part in restored[:10])
+    assert restored[10:] == ("a red ball", 7, False, 20, 2.0)
+
+
+def test_a_photo_sets_the_field_of_view_its_camera_wrote(studio, tmp_path):
+    photo, exif = Image.new("RGB", (60, 40)), Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = 35  # FocalLengthIn35mmFilm
+    photo.save(tmp_path / "photo.jpg", exif=exif)
+    assert studio.photo_fov(str(tmp_path / "photo.jpg")) == round(2 * np.degrees(np.arctan(36 / 70)))
+    photo.save(tmp_path / "plain.jpg")
+    assert studio.photo_fov(str(tmp_path / "plain.jpg")) == 55
+
+
+def test_a_page_without_examples_opens_empty(studio):
+    assert all(part is SAME for part in studio.welcome("gray", visitor()))
+
+
+def test_the_page_opens_with_the_first_example(studio, tmp_path, result):
+    write_example(tmp_path / "01", result)
+    studio.examples = find_examples(tmp_path)
+    np.testing.assert_array_equal(Panel(*studio.welcome("gray", visitor())).result.image, result.image)
+
+
+def test_word_chips_and_surprises_are_words_the_mini_knows(studio):
+    known = set(VOCABULARY)
+    prompts = [chip for group in words.CHIPS.values() for chip in group] + [studio.surprise() for _ in range(20)]
+    unknown = {word for prompt in prompts for word in prompt.replace(",", " ").split()} - known
+    assert not unknown
+
+
+def test_endpoints_return_files_and_settings(studio):
+    *_, (rgb, depth, archive, settings) = Endpoints(studio).joint_generation("a ball", 3, 2, 3.5, visitor())
+    with Image.open(rgb) as picture, Image.open(depth) as levels:
+        assert picture.size == levels.size == (64, 64) and levels.mode.startswith("I")
+    assert zipfile.is_zipfile(archive) and settings["seed"] == 3
+    *_, (_, _, _, drawn) = Endpoints(studio).joint_generation("a ball", None, 2, 3.5, visitor())
+    assert isinstance(drawn["seed"], int)
+
+
+def test_warm_up_measures_a_step(studio):
+    assert 0 < studio.warm_up() < 10

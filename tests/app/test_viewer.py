@@ -1,0 +1,86 @@
+"""The 3D figure: compact arrays, faithful colours, the photo's own view."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import numpy as np
+import pytest
+
+from app.viewer import SCALE, empty, figure, quantize
+from jointdit_core import lift
+from jointdit_core.geometry.lift import project
+
+
+@pytest.fixture(scope="module")
+def cloud():
+    y, x = np.mgrid[0:48, 0:64]
+    image = np.stack([4 * x, 5 * y, 2 * (x + y)], axis=-1).astype(np.uint8)
+    return lift(image, (y / 47).astype(np.float32), fov_deg=70, edge_threshold=None)
+
+
+def decoded(spec):
+    values = np.frombuffer(base64.b64decode(spec["bdata"]), spec["dtype"])
+    return values.reshape([int(side) for side in spec["shape"].split(", ")])
+
+
+def test_arrays_are_typed_and_small(cloud):
+    trace = json.loads(figure(cloud, "k"))["data"][0]
+    kinds = {name: trace[name]["dtype"] for name in ("x", "y", "z", "customdata")}
+    assert kinds == {"x": "f4", "y": "f4", "z": "f4", "customdata": "u2"}
+    assert trace["marker"]["color"]["dtype"] == "u2" and len(trace["marker"]["colorscale"]) == 4096
+    assert trace["marker"]["symbol"] == "square"
+
+
+def test_axes_are_right_forward_up_and_hover_knows_the_pixel(cloud):
+    trace = json.loads(figure(cloud, "k"))["data"][0]
+    drawn = np.stack([decoded(trace[name]) for name in "xyz"], axis=-1)
+    np.testing.assert_array_equal(drawn, cloud.points[:, [0, 2, 1]] * [1, 1, -1])
+    np.testing.assert_array_equal(decoded(trace["customdata"]), cloud.pixel)
+    assert "relative, not metres" in trace["hovertemplate"]
+
+
+def test_first_view_is_the_photos_own(cloud):
+    layout = json.loads(figure(cloud, "k"))["layout"]
+    camera, scene = layout["scene"]["camera"], layout["scene"]
+    assert set(camera["eye"].values()) == {0.0}
+    assert camera["center"]["x"] == camera["center"]["z"] == 0 < camera["center"]["y"]
+    assert layout["meta"]["fov_deg"] == pytest.approx(70) and layout["meta"]["aspect"] == pytest.approx(64 / 48)
+    # The page's scale is the same on all axes and about the camera, so a pinhole at the eye sees the photo.
+    for axis, ratio in zip(("xaxis", "yaxis", "zaxis"), scene["aspectratio"].values(), strict=True):
+        low, high = scene[axis]["range"]
+        assert low == -high and high > np.abs(cloud.points).max()
+        assert ratio / (high - low) == pytest.approx(SCALE)
+    np.testing.assert_allclose(project(cloud.points * SCALE, cloud.intrinsics), cloud.pixel + 0.5, atol=1e-3)
+
+
+def test_the_view_is_the_same_world_whatever_the_lift(cloud):
+    far = lift(np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.float32), far_over_near=40)
+    ratios = []
+    for one in (cloud, far):
+        scene = json.loads(figure(one, "k"))["layout"]["scene"]
+        low, high = scene["xaxis"]["range"]
+        ratios.append(scene["aspectratio"]["x"] / (high - low))
+    assert ratios[0] == pytest.approx(ratios[1])
+
+
+def test_palette_keeps_colours():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:128, 0:128] / 127
+    photo = np.stack([x, y, (x + y) / 2], axis=-1) * 255 + rng.normal(0, 4, (128, 128, 3))
+    colors = np.clip(photo, 0, 255).astype(np.uint8).reshape(-1, 3)
+    index, palette = quantize(colors)
+    assert index.dtype == np.uint16 and palette.shape == (4096, 3)
+    error = np.mean((palette[index].astype(float) - colors) ** 2)
+    assert 10 * np.log10(255**2 / error) > 33
+
+
+def test_palette_of_one_colour_is_exact():
+    colors = np.full((10, 3), (1, 2, 3), np.uint8)
+    index, palette = quantize(colors)
+    np.testing.assert_array_equal(palette[index], colors)
+
+
+def test_empty_figure_sets_the_quick_pixel_ratio():
+    assert json.loads(empty().plot)["config"]["plotGlPixelRatio"] == 1
