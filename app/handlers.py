@@ -6,6 +6,7 @@ panel through `Panel`; `view` (3D) and `files` (downloads) follow from the resul
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -44,6 +45,20 @@ class Panel(NamedTuple):
     seed: Any = SAME
 
 
+def reset_on_refusal(run: Callable[..., Iterator[Panel]]) -> Callable[..., Iterator[Panel]]:
+    """Make a run that ends in a message to the visitor leave the run bar and the Stop button at rest."""
+
+    @functools.wraps(run)
+    def told(*arguments: Any) -> Iterator[Panel]:
+        try:
+            yield from run(*arguments)
+        except gr.Error:
+            yield Panel(bar=words.run_bar("That did not work. Your settings are kept."), stop=STOP_OFF)
+            raise
+
+    return told
+
+
 class Studio:
     """The handlers of one page over one pipeline; holds nothing of a request."""
 
@@ -62,6 +77,7 @@ class Studio:
 
     # The three runs.
 
+    @reset_on_refusal
     def joint_generation(
         self,
         prompt: str,
@@ -86,6 +102,7 @@ class Studio:
 
         yield from self._run(_owner(request), asked, work, colormap)
 
+    @reset_on_refusal
     def depth_estimation(
         self, image_path: str | None, seed: float, randomize: bool, steps: float, colormap: str, request: gr.Request
     ) -> Iterator[Panel]:
@@ -100,6 +117,7 @@ class Studio:
 
         yield from self._run(_owner(request), asked, work, colormap, given_rgb=np.asarray(upload.image))
 
+    @reset_on_refusal
     def depth_to_image(
         self,
         prompt: str,
@@ -162,10 +180,13 @@ class Studio:
         except Stopped:  # `stop` shows what there is
             return
         except LaneError as error:
-            yield Panel(bar=words.run_bar("That did not work. Your settings are kept."), stop=STOP_OFF)
             raise _refusal(error) from None
         result = Result(np.asarray(news.image), news.disparity, asked, time.monotonic() - started, news.notes)
         yield self._show(result, owner, colormap, words.run_bar(f"Done in {words.seconds(result.seconds)}.", 1.0))
+
+    def waiting(self) -> tuple:
+        """Tell a visitor whose run is in the queue so; returns the run bar and the Stop button."""
+        return words.run_bar("Waiting for the model …"), STOP_ON
 
     def stop(self, colormap: str, request: gr.Request) -> tuple:
         """Stop the visitor's run; its last preview becomes the result.

@@ -270,6 +270,7 @@ def _wire_runs(studio: Studio, tabs: dict[str, Tab], results: Results) -> None:
     started = []
     for run, (tab, given, triggers) in runs.items():
         outputs = [*results.panel[:-1], tab.seed]
+        gr.on(triggers, studio.waiting, None, [results.panel.bar, results.panel.stop], queue=False, **QUIET)
         started.append(gr.on(triggers, run, [*given, results.colormap], outputs, **endpoints.ON_DEVICE, **QUIET))
     results.panel.stop.click(
         studio.stop, results.colormap, list(results.panel[:-1]), cancels=started, queue=False, **QUIET

@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pipe = JointDiTPipeline.from_pretrained(args.model, torch_dtype=torch.float32).to(device)
+    pipe = JointDiTPipeline.from_pretrained(args.model, dtype=torch.float32).to(device)
     pipe.set_progress_bar_config(disable=True)
     worlds = draw_worlds(args.scenes, pipe.config.default_size, device)
     rows, sheets = evaluate_mini(pipe, worlds, tuple(args.depth_steps), args.steps, args.guidance, args.batch_size)

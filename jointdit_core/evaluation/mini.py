@@ -180,7 +180,8 @@ def table(rows: list[Row]) -> str:
     """Write rows as a Markdown table."""
     lines = ["| task | steps | scenes | AbsRel % | delta1 % |", "|---|---|---|---|---|"]
     lines += [
-        f"| {r.task} | {r.steps} | {r.scenes} | {r.abs_rel:.1f} ± {r.abs_rel_ci:.1f} | {r.delta1:.1f} ± {r.delta1_ci:.1f} |"
+        f"| {r.task} | {r.steps} | {r.scenes} "
+        f"| {r.abs_rel:.1f} ± {r.abs_rel_ci:.1f} | {r.delta1:.1f} ± {r.delta1_ci:.1f} |"
         for r in rows
     ]
     return "\n".join(lines)

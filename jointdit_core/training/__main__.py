@@ -12,7 +12,7 @@ import torch
 from ..model.autoencoder import AutoencoderPatchPCA
 from ..pipeline import JointDiTPipeline
 from ..worlds import VOCABULARY
-from .cache import CacheConfig, LatentPairs, render_worlds, write_cache
+from .cache import CacheConfig, LatentPairs, write_cache
 from .fit_autoencoder import fit_autoencoder, train_refiner
 from .loop import TrainConfig, Trainer
 from .mini import MiniConfig, build_mini, build_tokenizer
@@ -25,11 +25,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jointdit_core.training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
-    fit = commands.add_parser("autoencoder", help="fit the patch autoencoder to worlds, then train its refiner")
+    fit = commands.add_parser("autoencoder", help="fit the patch autoencoder to worlds")
     fit.add_argument("--out", type=Path, required=True, help="folder for the autoencoder")
-    fit.add_argument("--scenes", type=int, default=288, help="scenes the components are fitted to (default: %(default)s)")
-    fit.add_argument("--channels", type=int, default=16, help="latent channels (default: %(default)s)")
-    fit.add_argument("--patch", type=int, default=8, help="patch size in pixels (default: %(default)s)")
+    fit.add_argument("--scenes", type=int, default=288, help="scenes it is fitted to (default: %(default)s)")
+    fit.add_argument("--channels", type=int, default=32, help="latent channels (default: %(default)s)")
+    fit.add_argument("--patch", type=int, default=16, help="patch size in pixels (default: %(default)s)")
     fit.add_argument("--whitening", type=float, default=0.5, help="0 none, 1 full (default: %(default)s)")
 
     refine = commands.add_parser("refiner", help="train the residual network that polishes the autoencoder's decoding")
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("--out", type=Path, required=True, help="folder for the shards")
     cache.add_argument("--scenes", type=int, default=61_440, help="a multiple of 2048 (default: %(default)s)")
     cache.add_argument("--samples", type=int, default=2, help="rays per pixel (default: %(default)s)")
-    cache.add_argument("--batch-size", type=int, default=16, help="scenes drawn at once (default: %(default)s)")
+    cache.add_argument("--batch-size", type=int, default=8, help="scenes drawn at once (default: %(default)s)")
 
     train = commands.add_parser("train", help="train, or go on with training")
     train.add_argument("--cache", type=Path, required=True, help="folder of cached worlds")
@@ -58,8 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--cooldown", type=float, default=0.25, help="share of the run in which the rate falls to 0")
     train.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights")
     train.add_argument("--export-minutes", type=float, default=10, help="minutes between checkpoints")
-    train.add_argument("--distill-guidance", type=float, default=1.0, metavar="MAX",
-                       help="teach guidance scales up to MAX in one pass, from the model given by --model")
+    train.add_argument(
+        "--distill-guidance",
+        type=float,
+        default=1.0,
+        metavar="MAX",
+        help="teach guidance scales up to MAX in one pass, from the model given by --model",
+    )
     train.add_argument("--frozen", action="store_true", help="train only what JointDiT adds, as the paper does")
     train.add_argument("--balanced", action="store_true", help="ablation: both noise levels always equal")
     train.add_argument("--adaptive-weights", choices=("released", "paper", "off"), default="released", help="ablation")
@@ -73,7 +78,7 @@ def _device() -> torch.device:
 
 def _train(args: argparse.Namespace) -> None:
     if args.model:
-        pipeline = JointDiTPipeline.from_pretrained(args.model, torch_dtype=torch.float32)
+        pipeline = JointDiTPipeline.from_pretrained(args.model, dtype=torch.float32)
     else:
         vae = AutoencoderPatchPCA.from_pretrained(args.autoencoder)
         pipeline = build_mini(MiniConfig(adaptive_weights=args.adaptive_weights), vae, VOCABULARY, args.seed)

@@ -25,7 +25,7 @@ from ..model.autoencoder import AutoencoderPatchPCA
 from ..worlds import SceneBatch, batch, captions, render, sample_scene, to_disparity
 
 CAPTIONS = 4  # differently worded captions kept per scene
-COMPILE_FROM = 2048  # scenes; below, compiling the ray caster takes longer than it saves
+COMPILE_FROM = 128  # scenes; below, compiling the ray caster takes longer than it saves
 MANIFEST = "manifest.json"
 
 
@@ -80,11 +80,10 @@ def render_worlds(
     Yields:
         Images (B, 3, H, W) in [-1, 1] and disparity (B, H, W) in [0, 1] on `device`, caption ids (B, K, T) int16.
     """
-    draw = torch.compile(render, dynamic=False) if len(seeds) >= COMPILE_FROM else render
     workers = max(1, (os.cpu_count() or 1) - 1)
     loader = DataLoader(_WorldBatches(seeds, batch_size, tokenizer), batch_size=None, num_workers=workers)
     for packed, ids in loader:
-        drawn = draw(packed.to(device), size, samples)
+        drawn = render(packed.to(device), size, samples, compiled=len(seeds) >= COMPILE_FROM)
         yield drawn.rgb * 2 - 1, to_disparity(drawn.depth), ids
 
 
@@ -156,6 +155,7 @@ class LatentPairs:
     captions: torch.Tensor
 
     def __len__(self) -> int:
+        """N."""
         return len(self.rgb)
 
     @classmethod

@@ -18,7 +18,7 @@ from ..model.autoencoder import AutoencoderPatchPCA
 from .cache import render_worlds
 
 FIT_SEED, TEST_SEED = 500_000, 600_000  # apart from the seeds of training and evaluation
-SIZE, SAMPLES, BATCH = 256, 4, 16
+SIZE, SAMPLES, BATCH = 256, 2, 8
 REFINE_CHANNELS, REFINE_BLOCKS = 64, 4
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def draw_images(
 
     Args:
         first_seed: Seed of the first.
-        scenes: Their number, a multiple of 16.
+        scenes: Their number, a multiple of 8.
         tokenizer: The mini's tokenizer.
         device: Where to draw.
 
@@ -67,7 +67,7 @@ def fit_autoencoder(
     """Fit the components to RGB and disparity together.
 
     Args:
-        scenes: Scenes to fit to, a multiple of 16.
+        scenes: Scenes to fit to, a multiple of 8.
         channels: Latent channels.
         patch: Patch size in pixels.
         whitening: See `AutoencoderPatchPCA.fit`.
@@ -90,7 +90,7 @@ def train_refiner(vae: AutoencoderPatchPCA, scenes: int, minutes: float, tokeniz
 
     Args:
         vae: The fitted autoencoder, changed in place, on the device to train on.
-        scenes: Scenes to learn from, a multiple of 16.
+        scenes: Scenes to learn from, a multiple of 8.
         minutes: How long.
         tokenizer: The mini's tokenizer.
     """

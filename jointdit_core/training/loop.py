@@ -48,7 +48,7 @@ class TrainConfig:
     batch_size: int = 64
     lr_matrix: float = 1e-3
     lr_other: float = 1e-3
-    warmup_steps: int = 200
+    warmup_steps: int = 100
     cooldown: float = 0.25
     ema_decay: float = 0.999
     sampling: SigmaSampling = MINI_SAMPLING
@@ -87,7 +87,9 @@ def make_optimizers(parts: TrainedParts, config: TrainConfig) -> list[torch.opti
             )
         )
     if others:
-        optimizers.append(torch.optim.AdamW(others, lr=config.lr_other, betas=(0.9, 0.98), weight_decay=0.01, fused=True))
+        optimizers.append(
+            torch.optim.AdamW(others, lr=config.lr_other, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+        )
     return optimizers
 
 

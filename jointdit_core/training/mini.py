@@ -1,4 +1,4 @@
-"""The embedded model's parts at their first step: FLUX's architecture with small numbers and a word-level vocabulary."""
+"""The embedded model before training: FLUX's architecture with small numbers and a word-level vocabulary."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class MiniConfig:
     """
 
     size: int = 256
-    width: int = 256
+    width: int = 192
     head_width: int = 64
     num_layers: int = 2
-    num_single_layers: int = 8
+    num_single_layers: int = 6
     lora_rank: int = 64
     adaptive_weights: str = "released"
     guidance_embeds: bool = False
-    text_width: int = 256
+    text_width: int = 192
     text_layers: int = 2
     text_length: int = 32
 
@@ -124,7 +124,7 @@ def build_transformer(config: MiniConfig, vae: AutoencoderPatchPCA) -> JointDiTT
     Returns:
         The transformer.
     """
-    axis = 2 * round(config.head_width / 16)  # FLUX's split of a head, (16, 56, 56) of 128, to even numbers
+    spatial = 2 * (config.head_width * 7 // 32)  # FLUX's split of a head, (16, 56, 56) of 128, in even numbers
     transformer = JointDiTTransformer2DModel(
         in_channels=4 * vae.config.latent_channels,
         num_layers=config.num_layers,
@@ -134,7 +134,7 @@ def build_transformer(config: MiniConfig, vae: AutoencoderPatchPCA) -> JointDiTT
         joint_attention_dim=config.text_width,
         pooled_projection_dim=config.text_width,
         guidance_embeds=config.guidance_embeds,
-        axes_dims_rope=(axis, (config.head_width - axis) // 2, (config.head_width - axis) // 2),
+        axes_dims_rope=(config.head_width - 2 * spatial, spatial, spatial),
         lora_rank=config.lora_rank,
         lora_rank_overrides={},
         adaptive_weights=config.adaptive_weights,

@@ -1,7 +1,7 @@
 """Muon with matrices of one shape orthogonalised together.
 
-torch's own Muon takes one matrix at a time in bfloat16: 200 small matrices then cost more than the model's step on a GPU
-(launches) and on a CPU without bfloat16 instructions (emulation).
+torch's own Muon takes one matrix at a time in bfloat16: 200 small matrices then cost thousands of launches on a GPU, and
+emulation on a CPU without bfloat16 instructions.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised; scaled so that an update has the size of AdamW's (Liu et al. 2025, arXiv 2502.16982)."""
+    """Momentum, orthogonalised; an update has the size of AdamW's (Liu et al. 2025, arXiv 2502.16982)."""
 
     def __init__(
         self,

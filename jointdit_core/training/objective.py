@@ -10,7 +10,7 @@ import copy
 import torch
 from torch import nn
 
-from ..encode import PromptEmbeds, TokenIds, encode_tokens, pack_latents
+from ..encode import TokenIds, encode_tokens, pack_latents
 from ..model.joint_attention import merge_branches
 from ..pipeline import JointDiTPipeline
 from .loss import noised, predict_velocity
@@ -30,12 +30,12 @@ class TrainedParts(nn.Module):
         self.transformer = pipeline.transformer
         self.text_encoder = pipeline.text_encoder
         self.text_encoder_2 = pipeline.text_encoder_2
-        # Under autocast FLUX would round sigma to bfloat16, steps of 0.004; the pipeline then asks for levels never seen.
+        # Under autocast FLUX would round sigma to bfloat16; the pipeline then asks for levels never seen.
         self.exact_timestep: torch.Tensor | None = None
         self.transformer.time_text_embed.register_forward_pre_hook(self._with_exact_timestep)
 
-    def _with_exact_timestep(self, module: nn.Module, args: tuple) -> tuple:
-        return (self.exact_timestep, *args[1:])
+    def _with_exact_timestep(self, module: nn.Module, args: tuple) -> tuple | None:
+        return None if self.exact_timestep is None else (self.exact_timestep, *args[1:])
 
     def forward(
         self,
@@ -59,7 +59,9 @@ class TrainedParts(nn.Module):
         """
         self.exact_timestep = sigmas * 1000
         embeds = encode_tokens(self.text_encoder, self.text_encoder_2, TokenIds(captions, captions, ()))
-        return predict_velocity(self.transformer, x, sigmas, embeds, grid, guidance)
+        velocity = predict_velocity(self.transformer, x, sigmas, embeds, grid, guidance)
+        self.exact_timestep = None
+        return velocity
 
 
 class Objective:
@@ -79,7 +81,17 @@ class Objective:
         self.max_guidance = 1.0
 
     def distill_from(self, teacher: TrainedParts, max_guidance: float) -> None:
-        """Teach guidance scales up to `max_guidance` from a frozen copy of `teacher`."""
+        """Teach guidance scales up to `max_guidance` from a frozen copy of `teacher`.
+
+        Args:
+            teacher: The trained parts as they are now.
+            max_guidance: Largest scale, above 1.
+
+        Raises:
+            ValueError: If the model has no embedded guidance to learn with.
+        """
+        if not self.guidance:
+            raise ValueError("this model has no embedded guidance, so guidance cannot be distilled into it")
         self.teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
         self.max_guidance = max_guidance
 

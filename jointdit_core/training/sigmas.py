@@ -18,7 +18,7 @@ class SigmaSampling:
         shift_noisy: Shift of f, the distribution of a branch that is being generated; > 1 is towards noise.
             3.1582 is the paper's at 512 x 512.
         shift_clean: Shift of g, the distribution of a branch that is given; < 1 is towards clean. 0.25 in the paper.
-        clean_share: Share of the draws from g that are exactly 0, the level the conditional tasks run at; 0 in the paper.
+        clean_share: Share of the draws from g that are exactly 0, as in the conditional tasks; 0 in the paper.
         unbalanced: Draw half the pairs off the diagonal; False is the ablation's balanced sampling.
     """
 

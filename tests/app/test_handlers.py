@@ -129,8 +129,11 @@ def test_words_the_model_does_not_know_are_named(studio):
     ],
 )
 def test_bad_numbers_and_prompts_are_refused_in_a_sentence(studio, change, sentence):
+    run = generate(studio, **change)
+    resting = next(run)
+    assert "settings are kept" in resting.bar and not resting.stop["interactive"] and resting.result is SAME
     with pytest.raises(gr.Error, match=sentence) as caught:
-        next(generate(studio, **change))
+        next(run)
     assert "Traceback" not in caught.value.message and caught.value.message.endswith(".")
     assert not caught.value.print_exception
     assert last_of(generate(studio)).result.image.shape == (64, 64, 3)
@@ -143,10 +146,10 @@ def test_bad_files_are_refused_in_a_sentence(studio, tmp_path, content):
         path = str(tmp_path / "file.png")
         (tmp_path / "file.png").write_bytes(content)
     with pytest.raises(gr.Error) as caught:
-        next(studio.depth_estimation(path, 1, False, 2, "gray", visitor()))
+        list(studio.depth_estimation(path, 1, False, 2, "gray", visitor()))
     assert str(tmp_path) not in caught.value.message
     with pytest.raises(gr.Error):
-        next(
+        list(
             studio.depth_to_image(
                 "a cube", path, inputs.RELATIVE, inputs.NEAR_IS_BRIGHT, 1, False, 2, 3.5, "gray", visitor()
             )

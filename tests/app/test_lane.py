@@ -21,9 +21,7 @@ def generation(pipe, steps=STEPS, seed=0, seen=None):
                 seen.append(step)
             on_step(step, total, preview)
 
-        return pipe.joint_generation(
-            "a red ball", num_inference_steps=steps, seed=seed, callback_on_step_end=counted
-        )
+        return pipe.joint_generation("a red ball", num_inference_steps=steps, seed=seed, callback_on_step_end=counted)
 
     return work
 
@@ -44,7 +42,11 @@ def test_time_left_is_elapsed_time_per_step():
 
 def test_two_owners_never_run_at_once(pipe):
     lane = Lane()
-    threads = [threading.Thread(target=lambda i=i: list(lane.run(f"v{i}", None, generation(pipe, 6)))) for i in range(6)]
+
+    def visit(number):
+        list(lane.run(f"visitor{number}", None, generation(pipe, 6)))
+
+    threads = [threading.Thread(target=visit, args=(number,)) for number in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:

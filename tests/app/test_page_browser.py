@@ -192,6 +192,8 @@ def test_a_refusal_is_a_sentence_beside_the_page_and_nothing_is_lost(page):
     page.locator("#prompt textarea").fill("   ")
     page.get_by_role("button", name="Generate RGB + depth").click()
     expect(page.get_by_text("Please type a prompt first.")).to_be_visible()
+    expect(page.locator("#runbar [role=status]")).to_have_text(re.compile("Your settings are kept"))
+    expect(page.locator("#stop")).to_be_disabled()
     page.get_by_role("tab", name="Image → depth").click()
     page.get_by_role("button", name="Estimate depth").click()
     expect(page.get_by_text("Please choose a picture first.")).to_be_visible()

@@ -1,0 +1,47 @@
+"""The noise levels' distributions against their closed forms."""
+
+import math
+
+import pytest
+import torch
+
+from jointdit_core.training.sigmas import SigmaSampling, sample_sigmas, shifted_logit_normal
+
+CPU = torch.device("cpu")
+
+
+def cdf(sigma, shift):
+    """P(level < sigma) of the shifted logit-normal: invert the shift, then the logit."""
+    t = sigma / (shift - (shift - 1) * sigma)
+    return 0.5 * (1 + math.erf(math.log(t / (1 - t)) / math.sqrt(2)))
+
+
+@pytest.mark.parametrize("shift", [3.1582, 0.25, 1.0])
+def test_levels_follow_the_shifted_logit_normal(shift):
+    levels = shifted_logit_normal(torch.randn(200_000, generator=torch.Generator().manual_seed(0)), shift)
+    for sigma in (0.1, 0.3, 0.5, 0.7, 0.9):
+        assert (levels < sigma).float().mean().item() == pytest.approx(cdf(sigma, shift), abs=5e-3)
+
+
+def test_half_the_pairs_share_a_level_and_each_branch_is_cleaner_in_a_quarter():
+    generator = torch.Generator().manual_seed(1)
+    rgb, depth = sample_sigmas(SigmaSampling(), 100_000, CPU, generator)
+    assert (rgb == depth).float().mean().item() == pytest.approx(0.5, abs=0.01)
+    uneven = rgb != depth
+    # f is noisier than g with this probability (two independent normals, shifts apart by log(3.1582 / 0.25)).
+    noisier = 0.5 * (1 + math.erf(math.log(3.1582 / 0.25) / 2))
+    assert (rgb > depth)[uneven].float().mean().item() == pytest.approx(0.5, abs=0.01)
+    median_noisy = torch.maximum(rgb, depth)[uneven].median().item()
+    assert noisier > 0.9 and median_noisy == pytest.approx(3.1582 / 4.1582, abs=0.03)
+
+
+def test_clean_share_is_exactly_clean():
+    rgb, depth = sample_sigmas(SigmaSampling(clean_share=0.5), 100_000, CPU, torch.Generator().manual_seed(2))
+    assert (rgb == 0).float().mean().item() == pytest.approx(0.125, abs=0.005)
+    assert (depth == 0).float().mean().item() == pytest.approx(0.125, abs=0.005)
+    assert not ((rgb == 0) & (depth == 0)).any()
+
+
+def test_balanced_levels_are_equal():
+    rgb, depth = sample_sigmas(SigmaSampling(unbalanced=False), 1000, CPU)
+    assert torch.equal(rgb, depth)
