@@ -1,6 +1,6 @@
 """Muon with matrices of one shape orthogonalised together.
 
-torch's own Muon takes one matrix at a time in bfloat16: 200 small matrices then cost thousands of launches on a GPU, and
+torch's own Muon takes one matrix at a time in bfloat16: 200 small matrices cost thousands of launches on a GPU, and
 emulation on a CPU without bfloat16 instructions.
 """
 

@@ -55,7 +55,9 @@ def test_untrained_refiner_changes_nothing_and_a_trained_one_is_kept(tmp_path):
     assert torch.allclose(loaded(images).sample, refined(images).sample, atol=1e-6)
 
 
-@pytest.mark.parametrize(("channels", "patch", "named"), [(0, 4, "latent_channels"), (49, 4, "48"), (3, 6, "power of two")])
+@pytest.mark.parametrize(
+    ("channels", "patch", "named"), [(0, 4, "latent_channels"), (49, 4, "48"), (3, 6, "power of two")]
+)
 def test_impossible_numbers_are_named(channels, patch, named):
     with pytest.raises(ValueError, match=named):
         AutoencoderPatchPCA.fit(smooth_images(side=24), channels, patch, 0.5)
