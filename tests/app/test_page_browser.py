@@ -172,6 +172,7 @@ def test_lift_controls_redraw_without_inference_and_keep_the_camera(page):
 
 
 def test_stop_leaves_the_last_preview(page):
+    page.locator("#prompt textarea").fill("a red ball on a table")
     page.locator(".settings:visible > button").click()
     steps = page.get_by_role("tabpanel").get_by_label("number input for Steps").locator("visible=true")
     page.wait_for_timeout(500)  # controls that are just being mounted still set their own values
