@@ -41,13 +41,13 @@ def schedule(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, image_token
     return [start * sigma for sigma in own.sigmas.tolist()]
 
 
-def add_noise(clean: Tensor, noise: Tensor, sigma: float) -> Tensor:
+def add_noise(clean: Tensor, noise: Tensor, sigma: float | Tensor) -> Tensor:
     """Noise clean latents: x_sigma = (1 - sigma) x_0 + sigma noise.
 
     Args:
         clean: x_0, any shape.
         noise: Standard normal, of the same shape.
-        sigma: In [0, 1]; 0 gives `clean` bit by bit.
+        sigma: In [0, 1], broadcastable; 0 gives `clean` bit by bit.
 
     Returns:
         x_sigma, of the same shape.

@@ -10,11 +10,12 @@ import copy
 import torch
 from torch import nn
 
+from ..denoise import add_noise
 from ..encode import TokenIds, encode_tokens, pack_latents
 from ..model.joint_attention import merge_branches
 from ..pipeline import JointDiTPipeline
-from .loss import noised, predict_velocity
 from .sigmas import SigmaSampling, sample_sigmas
+from .velocity import predict_velocity
 
 
 class TrainedParts(nn.Module):
@@ -130,7 +131,7 @@ class Objective:
         noise = torch.randn_like(clean)
         sigma_rgb, sigma_depth = sample_sigmas(self.sampling, len(captions), captions.device)
         sigmas = merge_branches(sigma_rgb, sigma_depth)
-        x = noised(clean, noise, sigmas)
+        x = add_noise(clean, noise, sigmas[:, None, None])
         target = noise - clean
         captions = self.drop_words(captions, image_given=sigma_rgb < sigma_depth)
         scale = torch.ones(len(captions), device=captions.device) if self.guidance else None

@@ -1,4 +1,4 @@
-"""Joint conditional flow matching (Eq. 4).
+"""The velocity that joint conditional flow matching (Eq. 4) compares with noise - x_0.
 
 Letters: B pairs, L image tokens, C channels of a packed latent token.
 """
@@ -10,21 +10,6 @@ import torch
 from ..encode import PromptEmbeds, image_ids, text_ids
 from ..model.joint_attention import merge_branches
 from ..model.transformer import JointDiTTransformer2DModel
-
-
-def noised(clean: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """Move clean tokens towards noise: x_sigma = (1 - sigma) * x_0 + sigma * noise.
-
-    Args:
-        clean: x_0, (B, ...).
-        noise: Standard normal, the shape of `clean`.
-        sigma: (B,) in [0, 1].
-
-    Returns:
-        x_sigma, the shape of `clean`.
-    """
-    sigma = sigma.reshape(-1, *(1,) * (clean.ndim - 1))
-    return (1 - sigma) * clean + sigma * noise
 
 
 def predict_velocity(
