@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -25,6 +25,10 @@ FLUX_RANK_OVERRIDES = {
     "time_text_embed.text_embedder.linear_2": 1024,
     "context_embedder": 1024,
 }
+PredictionType = Literal["velocity", "sample"]
+# A predicted sample is turned into a velocity by dividing by sigma, no less than this ("Back to Basics: Let Denoising
+# Generative Models Denoise", Li and He 2025, arXiv 2511.13720).
+MIN_SIGMA = 0.05
 
 
 class JointDiTTransformer2DModel(FluxTransformer2DModel):
@@ -48,6 +52,7 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
         lora_rank_overrides: dict[str, int] | None = None,
         adaptive_weights: WeightForm = "released",
         adaptive_alpha: float = 3.0,
+        prediction_type: PredictionType = "velocity",
     ) -> None:
         """Build FLUX and add the joint parts, which change nothing until they are trained.
 
@@ -67,6 +72,9 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
             lora_rank_overrides: Suffix of a module's name -> its own rank; None means the released model's.
             adaptive_weights: Form of Eq. 6, see `joint_attention.adaptive_weights`.
             adaptive_alpha: Steepness of Eq. 6.
+            prediction_type: What the last layer gives: "velocity" as in FLUX, or "sample", the clean tokens, which a
+                narrow network learns sooner because it need not carry the noise through. `forward` returns v in
+                either case.
         """
         super().__init__(
             patch_size=patch_size,
@@ -120,7 +128,7 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
         weights = adaptive_weights(  # Eq. 6
             *split_branches(timestep), self.config.adaptive_weights, self.config.adaptive_alpha
         )
-        return super().forward(
+        output = super().forward(
             hidden_states=hidden_states,
             encoder_hidden_states=encoder_hidden_states,
             pooled_projections=pooled_projections,
@@ -129,8 +137,12 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
             txt_ids=txt_ids,
             guidance=guidance,
             joint_attention_kwargs={**(joint_attention_kwargs or {}), "branch_weights": merge_branches(*weights)},
-            return_dict=return_dict,
-        )
+            return_dict=False,
+        )[0]
+        if self.config.prediction_type == "sample":
+            sigma = timestep.clamp(min=MIN_SIGMA).to(output.dtype)[:, None, None]
+            output = (hidden_states - output) / sigma
+        return Transformer2DModelOutput(sample=output) if return_dict else (output,)
 
     @classmethod
     def from_pretrained(

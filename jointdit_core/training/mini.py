@@ -29,6 +29,7 @@ class MiniConfig:
         num_single_layers: Single blocks.
         lora_rank: Rank of every LoRA on the depth half.
         adaptive_weights: Form of Eq. 6: "released", "paper" or "off".
+        prediction_type: What the last layer gives: "velocity" or "sample".
         guidance_embeds: Whether the model takes a guidance scale, so that guidance can be distilled into it.
         text_width: Width of both text encoders.
         text_layers: Blocks of each text encoder.
@@ -40,12 +41,13 @@ class MiniConfig:
     head_width: int = 64
     num_layers: int = 2
     num_single_layers: int = 6
-    lora_rank: int = 64
+    lora_rank: int = 32
     adaptive_weights: str = "released"
+    prediction_type: str = "sample"
     guidance_embeds: bool = False
     text_width: int = 192
     text_layers: int = 2
-    text_length: int = 32
+    text_length: int = 24
 
 
 def build_tokenizer(words: tuple[str, ...], length: int) -> PreTrainedTokenizerFast:
@@ -138,6 +140,7 @@ def build_transformer(config: MiniConfig, vae: AutoencoderPatchPCA) -> JointDiTT
         lora_rank=config.lora_rank,
         lora_rank_overrides={},
         adaptive_weights=config.adaptive_weights,
+        prediction_type=config.prediction_type,
     )
     names = ("norm1.linear", "norm1_context.linear", "norm.linear", "norm_out.linear")
     for name, module in transformer.named_modules():

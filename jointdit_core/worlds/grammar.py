@@ -7,7 +7,7 @@ import numpy as np
 from .placing import overlap
 from .scene import Scene, SceneObject
 
-MAX_WORDS = 28
+MAX_TOKENS = 23  # words and commas; the mini reads 24 tokens, the last of which ends the prompt
 NOUNS: dict[str, tuple[str, ...]] = {
     "ball": ("ball", "ball", "sphere"), "cube": ("cube", "cube", "block"), "cylinder": ("cylinder",),
     "cone": ("cone",), "gift": ("gift", "present"), "chair": ("chair",), "stool": ("stool",), "table": ("table",),
@@ -21,7 +21,10 @@ NOUNS: dict[str, tuple[str, ...]] = {
     "window": ("window",), "door": ("door",), "picture": ("picture", "painting"), "rug": ("rug", "carpet"),
     "hill": ("hill",), "mountain": ("mountain",), "lake": ("lake", "pond"),
 }  # fmt: skip
-PLURALS = {"shelf": "shelves", "bookshelf": "bookshelves", "bench": "benches", "bush": "bushes", "snowman": "snowmen"}
+PLURALS = {
+    "shelf": "shelves", "bookshelf": "bookshelves", "bench": "benches", "bush": "bushes", "mailbox": "mailboxes",
+    "snowman": "snowmen",
+}  # fmt: skip
 MAX_PLURAL = ("zero", "one", "two", "three", "four", "five", "six")
 RELATIONS = {
     "left": ("left of", "to the left of"), "right": ("right of", "to the right of"),
@@ -263,6 +266,11 @@ def relations(scene: Scene, one: SceneObject, two: SceneObject) -> tuple[str, ..
     return tuple(found)
 
 
+def count_tokens(caption: str) -> int:
+    """Words and commas of a caption: what the mini's tokenizer makes of it, without the end token."""
+    return len(caption.split()) + caption.count(",")
+
+
 def captions(scene: Scene, n: int) -> list[str]:
     """True things to say of a scene, from the seed, so that they are the same everywhere.
 
@@ -271,12 +279,12 @@ def captions(scene: Scene, n: int) -> list[str]:
         n: how many; they vary in length, detail and words, and may repeat.
 
     Returns:
-        Lower-case captions of at most `MAX_WORDS` words from `VOCABULARY`; a comma follows its word directly.
+        Lower-case captions of at most `MAX_TOKENS` words and commas from `VOCABULARY`; a comma follows its word directly.
     """
     writer = _Writer(scene, np.random.Generator(np.random.PCG64([scene.seed, 1])))
     found = []
     while len(found) < n:
         text = writer.sentence()
-        if len(text.split()) <= MAX_WORDS:
+        if count_tokens(text) <= MAX_TOKENS:
             found.append(text)
     return found

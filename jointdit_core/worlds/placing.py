@@ -44,7 +44,7 @@ PALETTES = {
 }
 PATTERNS = (("striped", "stripes", 0.22), ("checkered", "checker", 0.24), ("dotted", "dots", 0.26))
 NAMES = tuple(COLORS)
-COUNT_SHARES = (0.34, 0.34, 0.22, 0.10)  # 1 to 4 main objects
+COUNT_SHARES = (0.42, 0.34, 0.17, 0.07)  # 1 to 4 main objects
 
 
 class Stage:
@@ -174,7 +174,7 @@ def clear(stage: Stage, bounds: Bounds, allowed: float) -> bool:
 def size_word(bounds: Bounds) -> str:
     """Names what is big or small by the share of the picture that the bounds take."""
     share = (bounds[2] - bounds[0]) * (bounds[3] - bounds[1]) / 4.0
-    return "big" if share > 0.24 else "small" if share < 0.05 else ""
+    return "big" if share > 0.3 else "small" if share < 0.06 else ""
 
 
 def place(
@@ -207,8 +207,8 @@ def place(
     if not stage.fits(model):
         return -1
     for attempt in range(3):
-        share = float(rng.uniform(0.6, 0.98)) * (1.0 - 0.15 * attempt)
-        depth = max(width / (share * slot[1]), model.size[2] / float(rng.uniform(1.1, 1.55))) / stage.reach
+        share = float(rng.uniform(0.7, 1.0)) * (1.0 - 0.15 * attempt)
+        depth = max(width / (share * slot[1]), model.size[2] / float(rng.uniform(1.3, 1.75))) / stage.reach
         depth = max(depth, near, stage.nearest(-0.93) + 0.5 * deep)
         if depth > far:
             depth = far
@@ -267,7 +267,7 @@ def fill(stage: Stage, names: tuple[str, ...], builders: dict, small: tuple[str,
     slots = [((2 * i + 1) / count - 1.0) * 0.97 for i in range(count)]
     if count == 1:
         slots = [float(rng.uniform(-0.3, 0.3))]
-    width = (1.1, 0.95, 0.64, 0.5)[count - 1]
+    width = (1.5, 0.98, 0.66, 0.5)[count - 1]
     order = rng.permutation(count)
     name, look = "", (None, "", "")
     for n, i in enumerate(order):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from jointdit_core.worlds import VOCABULARY, batch, captions, render, sample_scene, to_disparity
-from jointdit_core.worlds.grammar import MAX_WORDS, relations
+from jointdit_core.worlds.grammar import MAX_TOKENS, count_tokens, relations
 from jointdit_core.worlds.scene import SCENE_KINDS, SLOTS, STYLES
 
 SEEDS = range(24)
@@ -56,7 +56,7 @@ def test_captions_keep_to_vocabulary_and_length():
         for text in captions(sample_scene(seed), 4):
             words = text.replace(",", " ,").split()
             assert set(words) <= known, text
-            assert text == text.lower() and 0 < len(text.split()) <= MAX_WORDS
+            assert text == text.lower() and 0 < count_tokens(text) <= MAX_TOKENS
 
 
 def test_main_objects_are_seen_where_their_labels_say(drawn):
