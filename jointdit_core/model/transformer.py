@@ -25,10 +25,7 @@ FLUX_RANK_OVERRIDES = {
     "time_text_embed.text_embedder.linear_2": 1024,
     "context_embedder": 1024,
 }
-PredictionType = Literal["velocity", "sample"]
-# A predicted sample is turned into a velocity by dividing by sigma, no less than this ("Back to Basics: Let Denoising
-# Generative Models Denoise", Li and He 2025, arXiv 2511.13720).
-MIN_SIGMA = 0.05
+PredictionType = Literal["velocity", "preconditioned"]
 
 
 class JointDiTTransformer2DModel(FluxTransformer2DModel):
@@ -72,9 +69,10 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
             lora_rank_overrides: Suffix of a module's name -> its own rank; None means the released model's.
             adaptive_weights: Form of Eq. 6, see `joint_attention.adaptive_weights`.
             adaptive_alpha: Steepness of Eq. 6.
-            prediction_type: What the last layer gives: "velocity" as in FLUX, or "sample", the clean tokens, which a
-                narrow network learns sooner because it need not carry the noise through. `forward` returns v in
-                either case.
+            prediction_type: What the last layer gives: "velocity" as in FLUX, or "preconditioned", of unit variance at
+                every noise level (as in Karras et al. 2022, arXiv 2206.00364, for the interpolation of flow matching
+                and clean tokens of unit variance): the clean tokens at sigma 1, the negative noise at sigma 0. A narrow
+                network learns it sooner. `forward` returns v in either case.
         """
         super().__init__(
             patch_size=patch_size,
@@ -139,9 +137,11 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
             joint_attention_kwargs={**(joint_attention_kwargs or {}), "branch_weights": merge_branches(*weights)},
             return_dict=False,
         )[0]
-        if self.config.prediction_type == "sample":
-            sigma = timestep.clamp(min=MIN_SIGMA).to(output.dtype)[:, None, None]
-            output = (hidden_states - output) / sigma
+        if self.config.prediction_type == "preconditioned":
+            sigma = timestep.to(output.dtype)[:, None, None]  # (2B, 1, 1)
+            variance = (1 - sigma) ** 2 + sigma**2  # of x_sigma
+            # The best linear guess of v from x_sigma, and what the network adds to it.
+            output = (2 * sigma - 1) / variance * hidden_states - output / variance.sqrt()
         return Transformer2DModelOutput(sample=output) if return_dict else (output,)
 
     @classmethod

@@ -29,7 +29,7 @@ class MiniConfig:
         num_single_layers: Single blocks.
         lora_rank: Rank of every LoRA on the depth half.
         adaptive_weights: Form of Eq. 6: "released", "paper" or "off".
-        prediction_type: What the last layer gives: "velocity" or "sample".
+        prediction_type: What the last layer gives: "velocity" or "preconditioned".
         guidance_embeds: Whether the model takes a guidance scale, so that guidance can be distilled into it.
         text_width: Width of both text encoders.
         text_layers: Blocks of each text encoder.
@@ -43,7 +43,7 @@ class MiniConfig:
     num_single_layers: int = 6
     lora_rank: int = 32
     adaptive_weights: str = "released"
-    prediction_type: str = "sample"
+    prediction_type: str = "preconditioned"
     guidance_embeds: bool = False
     text_width: int = 192
     text_layers: int = 2

@@ -279,7 +279,7 @@ def captions(scene: Scene, n: int) -> list[str]:
         n: how many; they vary in length, detail and words, and may repeat.
 
     Returns:
-        Lower-case captions of at most `MAX_TOKENS` words and commas from `VOCABULARY`; a comma follows its word directly.
+        Lower-case captions of at most `MAX_TOKENS` words of `VOCABULARY` and commas, which follow their word directly.
     """
     writer = _Writer(scene, np.random.Generator(np.random.PCG64([scene.seed, 1])))
     found = []

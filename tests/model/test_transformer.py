@@ -6,6 +6,7 @@ import pytest
 import torch
 from accelerate import init_empty_weights
 from diffusers import FluxTransformer2DModel
+from diffusers.models.attention_dispatch import attention_backend
 from safetensors.torch import load_file, save_file
 
 from jointdit_core.model.transformer import JointDiTTransformer2DModel, added_parameters, freeze_backbone
@@ -64,6 +65,19 @@ def test_forward_follows_the_equations_without_guidance_and_at_another_size_and_
 
 
 @torch.no_grad()
+def test_preconditioned_output_of_unit_variance_becomes_the_velocity():
+    """The target sigma x_0 - (1 - sigma) noise over sqrt((1 - sigma)^2 + sigma^2) must give v = noise - x_0."""
+    model = build_model(prediction_type="preconditioned")
+    inputs = build_inputs([0.0, 0.4, 1.0], [0.5, 0.9, 0.1])
+    sigmas = inputs["timestep"].double()[:, None, None]
+    clean, noise = torch.randn(2, *inputs["hidden_states"].shape, dtype=torch.float64, generator=torch.manual_seed(0))
+    inputs["hidden_states"] = ((1 - sigmas) * clean + sigmas * noise).float()
+    target = (sigmas * clean - (1 - sigmas) * noise) / ((1 - sigmas) ** 2 + sigmas**2).sqrt()
+    model.proj_out.register_forward_hook(lambda *_: target.float())
+    assert (model(**inputs).sample - (noise - clean)).abs().max() <= 1e-5
+
+
+@torch.no_grad()
 def test_lora_changes_the_depth_rows_only():
     model = shake(build_model())
     for name, parameter in model.named_parameters():
@@ -116,12 +130,10 @@ def test_attention_backend_can_be_chosen():
     expected = model(**inputs).sample
     with_backend = build_model()
     with_backend.load_state_dict(model.state_dict())
-    with_backend.set_attention_backend("_native_math")
-    try:
+    with attention_backend("native"):  # `set_attention_backend` also sets the process's default; this puts it back
+        with_backend.set_attention_backend("_native_math")
         assert {p._attention_backend.value for p in with_backend.attn_processors.values()} == {"_native_math"}
         assert (with_backend(**inputs).sample - expected).abs().max() <= 1e-5
-    finally:
-        with_backend.reset_attention_backend()
 
 
 @torch.no_grad()
