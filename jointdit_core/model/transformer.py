@@ -34,6 +34,8 @@ MIN_SIGMA = 0.05
 class JointDiTTransformer2DModel(FluxTransformer2DModel):
     """FLUX's transformer for pairs of an RGB image and its disparity map."""
 
+    projections_fused = False  # set by `fused.fuse_projections`
+
     @register_to_config
     def __init__(
         self,
@@ -143,6 +145,20 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
             sigma = timestep.clamp(min=MIN_SIGMA).to(output.dtype)[:, None, None]
             output = (hidden_states - output) / sigma
         return Transformer2DModelOutput(sample=output) if return_dict else (output,)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Save the model, unless its weights were fused into a form that no longer loads.
+
+        Args:
+            save_directory: Folder to write to.
+            **kwargs: As in diffusers' `ModelMixin.save_pretrained`.
+
+        Raises:
+            ValueError: The projections are fused.
+        """
+        if self.projections_fused:
+            raise ValueError("This transformer's projections are fused for speed; save it before fusing.")
+        super().save_pretrained(save_directory, **kwargs)
 
     @classmethod
     def from_pretrained(
