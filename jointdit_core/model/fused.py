@@ -28,6 +28,7 @@ class BranchLinear(nn.Module):
             bias: (2, out), or None.
         """
         super().__init__()
+        self.in_features = weight.shape[-1]
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
 
@@ -87,7 +88,7 @@ class FoldedProjection(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the layer to (2B, S, in + 2D): the projection's own input, then w [o_rgb, o_depth]."""
-        width = self.joint.weight.shape[-1]
+        width = self.joint.in_features
         own, answers = x.split([x.shape[-1] - width, width], dim=-1)
         return self.joint(answers, added=self.projection(own))
 
