@@ -132,7 +132,9 @@ def build(config: dict, joint: bool, device: torch.device, dtype: torch.dtype) -
     """
     with init_empty_weights():
         model = (JointDiTTransformer2DModel if joint else FluxTransformer2DModel)(**config)
-    model = model.to(dtype).to_empty(device=device).eval().requires_grad_(False)
+    # The plain `to`: diffusers' own warns of modules to keep in float32, of which FLUX has none.
+    torch.nn.Module.to(model, dtype)
+    model = model.to_empty(device=device).eval().requires_grad_(False)
     generator = torch.Generator(device).manual_seed(0)
     for name, parameter in model.named_parameters():
         if ".norm_" in name and parameter.ndim == 1 and "linear" not in name:

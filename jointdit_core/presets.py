@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from .pipeline import JointDiTPipeline
+from .weights import check_weights_file, find_weights
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESTORE = "Restore it from the repository (`git checkout -- assets/jointdit-mini`, or clone again)."
@@ -147,14 +147,7 @@ def _read_json(path: Path) -> dict:
 
 def _check_weights(folder: Path) -> None:
     """Check one model's safetensors: all shards of its index, or its single file."""
-    indices = sorted(folder.glob("*.safetensors.index.json"))
-    shards = {name for index in indices for name in _read_json(index)["weight_map"].values()}
-    files = [folder / name for name in sorted(shards)] or sorted(folder.glob("*.safetensors"))
-    for path in files or [folder / "*.safetensors"]:
-        if not path.is_file():
-            raise OSError(f"The model file {path} is missing. {RESTORE}")
-        try:
-            with safe_open(path, framework="pt"):  # compares the header with the file's length
-                pass
-        except SafetensorError as error:
-            raise OSError(f"The model file {path} is damaged ({error}). {RESTORE}") from error
+    for index in folder.glob("*.safetensors.index.json"):
+        _read_json(index)
+    for path in find_weights(folder):
+        check_weights_file(path, RESTORE)

@@ -6,6 +6,7 @@ P width of the pooled text, D width of the blocks. Row order: B rgb rows, then t
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Collection
 from typing import Any, Literal
@@ -146,6 +147,7 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
             output = (hidden_states - output) / sigma
         return Transformer2DModelOutput(sample=output) if return_dict else (output,)
 
+    @functools.wraps(FluxTransformer2DModel.save_pretrained)  # pipelines read its signature
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save the model, unless its weights were fused into a form that no longer loads.
 
