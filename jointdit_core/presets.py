@@ -9,7 +9,9 @@ from typing import Literal
 
 import torch
 
+from .memory import GIB, PLANS, choose_plan
 from .pipeline import JointDiTPipeline
+from .speed import speed_up
 from .weights import check_weights_file, find_weights
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -99,24 +101,39 @@ PRESETS = {
 }
 
 
-def load(preset: Preset, device: str = "cpu") -> JointDiTPipeline:
+def load(
+    preset: Preset, device: str = "cpu", memory: str | None = None, compiled: bool = False, cache: str | None = None
+) -> JointDiTPipeline:
     """Load a preset's pipeline.
 
     Args:
         preset: One of `PRESETS`.
         device: Such as "cpu" or "cuda".
+        memory: A plan in `memory.PLANS` for a large model on a card; None chooses the fastest that fits.
+        compiled: Whether to compile the transformer's blocks; the first step then takes up to a minute.
+        cache: A step cache in `speed.CACHES`, which is approximate; None for none.
 
     Returns:
         The pipeline, ready on the device.
 
     Raises:
         OSError: A file is missing or damaged; the message names it and says what to do.
+        ValueError: The model does not fit the card; the message says what is needed.
     """
-    if preset.addons is not None:
-        return JointDiTPipeline.from_flux(preset.source, preset.addons, preset.dtype).to(device)
-    folder = REPOSITORY / preset.source
-    check_files(folder)
-    return JointDiTPipeline.from_pretrained(folder, dtype=preset.dtype).to(device)
+    target = torch.device(device)
+    if preset.addons is None:
+        folder = REPOSITORY / preset.source
+        check_files(folder)
+        pipe = JointDiTPipeline.from_pretrained(folder, dtype=preset.dtype).to(target)
+    elif target.type == "cuda":
+        free_bytes, _ = torch.cuda.mem_get_info(target)
+        plan = choose_plan(free_bytes / GIB, preset.max_side, memory)  # before anything is downloaded
+        pipe = JointDiTPipeline.from_flux(preset.source, preset.addons, preset.dtype)
+        PLANS[plan].apply(pipe, target)
+    else:
+        pipe = JointDiTPipeline.from_flux(preset.source, preset.addons, preset.dtype).to(target)
+    speed_up(pipe.transformer, compiled, cache)
+    return pipe
 
 
 def check_files(folder: Path) -> None:
