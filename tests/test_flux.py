@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -182,3 +184,30 @@ def test_refusal_of_the_hub_is_one_sentence_without_the_token(repository, said, 
         server.shutdown()
     assert repository in str(refusal.value) and "hf_secret" not in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+MEASURE = """
+import resource, sys, torch
+from jointdit_core import JointDiTPipeline
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+pipe = JointDiTPipeline.from_flux(sys.argv[1], sys.argv[2])
+models = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+total = sum(p.nbytes for model in models for p in model.parameters())
+checksum = sum(float(p.float().sum()) for p in pipe.transformer.parameters())  # reads every page of the mapped files
+print((peak() - before) / total, total)
+"""
+
+
+def test_loading_holds_the_weights_in_memory_once(folders):
+    flux, addons = folders
+    config = {**CONFIG, "num_attention_heads": 40, "num_layers": 2, "num_single_layers": 4}  # 0.3 GB in bfloat16
+    (flux / "transformer" / "config.json").write_text(
+        json.dumps({"_class_name": "FluxTransformer2DModel", "patch_size": 1, "out_channels": None, **config})
+    )
+    base, extra = make_released(config, {"blocks": 4, "txt_in": 5}, torch.bfloat16)
+    save_file(base, flux / "flux1-dev.safetensors")
+    save_file(extra, addons / "jointdit_addons.safetensors")
+    ran = subprocess.run([sys.executable, "-c", MEASURE, flux, addons], capture_output=True, text=True, check=True)
+    ratio, total = map(float, ran.stdout.split())
+    assert total > 60e6 and ratio < 1.2, ran.stdout
