@@ -187,21 +187,25 @@ def test_refusal_of_the_hub_is_one_sentence_without_the_token(repository, said, 
 
 
 MEASURE = """
-import resource, sys, torch
+import sys, torch
 from jointdit_core import JointDiTPipeline
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-before = peak()
+# Not getrusage: its peak begins with that of the process that started this one.
+def read(name):
+    [line] = [line for line in open("/proc/self/status") if line.startswith(name)]
+    return int(line.split()[1]) * 1024
+before = read("VmRSS:")
 pipe = JointDiTPipeline.from_flux(sys.argv[1], sys.argv[2])
 models = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
 total = sum(p.nbytes for model in models for p in model.parameters())
 checksum = sum(float(p.float().sum()) for p in pipe.transformer.parameters())  # reads every page of the mapped files
-print((peak() - before) / total, total)
+print((read("VmHWM:") - before) / total, total)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read from Linux's /proc")
 def test_loading_holds_the_weights_in_memory_once(folders):
     flux, addons = folders
-    config = {**CONFIG, "num_attention_heads": 40, "num_layers": 2, "num_single_layers": 4}  # 0.3 GB in bfloat16
+    config = {**CONFIG, "num_attention_heads": 64, "num_layers": 2, "num_single_layers": 4}
     (flux / "transformer" / "config.json").write_text(
         json.dumps({"_class_name": "FluxTransformer2DModel", "patch_size": 1, "out_channels": None, **config})
     )
@@ -210,4 +214,4 @@ def test_loading_holds_the_weights_in_memory_once(folders):
     save_file(extra, addons / "jointdit_addons.safetensors")
     ran = subprocess.run([sys.executable, "-c", MEASURE, flux, addons], capture_output=True, text=True, check=True)
     ratio, total = map(float, ran.stdout.split())
-    assert total > 60e6 and ratio < 1.2, ran.stdout
+    assert total > 300e6 and 0.9 < ratio < 1.2, ran.stdout
