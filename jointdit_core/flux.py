@@ -1,4 +1,4 @@
-"""FLUX.1-dev and the released JointDiT add-ons, as downloaded, to the parts of a pipeline."""
+"""FLUX.1-dev and JointDiT's add-ons, as downloaded, to the parts of a pipeline."""
 
 from __future__ import annotations
 
@@ -9,57 +9,134 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from huggingface_hub import snapshot_download
-from safetensors.torch import load_file
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 
 from .model.released import load_released
+from .model.transformer import JointDiTTransformer2DModel, added_parameters
+from .weights import check_weights_file, find_weights
 
-FLUX_WEIGHTS = "flux1-dev.safetensors"
-FLUX_FILES = [FLUX_WEIGHTS, "transformer/config.json", "scheduler/*", "vae/*", "text_encoder*/*", "tokenizer*/*"]
+FLUX_WEIGHTS = "flux1-dev.safetensors"  # of a local folder; hub repositories also hold diffusers' files
+FLUX_FILES = ["transformer/*", "scheduler/*", "vae/*", "text_encoder*/*", "tokenizer*/*"]
 ADDON_WEIGHTS = ("jointdit.safetensors", "jointdit_addons.safetensors")  # both names are in use
 ADDON_FILES = [*ADDON_WEIGHTS, "*.json"]
+PICKLES = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5"]  # never fetched: they could run code, or weigh much
+TRAINING_FLAGS = ("is_txt_ids_training", "is_attnmask_training")
+TRANSFORMS = ("none", "inverse")
 TRAINED_SIZE = 512  # the released model's side in pixels
 FLUX_SIZE = 1024  # FLUX's own
+AGAIN = "Fetch it again."
 
 
-def flux_parts(flux: str, addons: str, dtype: torch.dtype) -> dict[str, Any]:
-    """Load what `JointDiTPipeline` is made of.
+def flux_parts(
+    flux: str, addons: str, dtype: torch.dtype, revision: str | None, addons_revision: str | None
+) -> dict[str, Any]:
+    """Load what `JointDiTPipeline` is made of, after checking all files.
 
     Args:
-        flux: Local folder or hub id of FLUX.1-dev, in diffusers' layout with `flux1-dev.safetensors` beside it.
-        addons: Local folder or hub id of the add-ons: one safetensors file and its JSON.
+        flux: As in `JointDiTPipeline.from_flux`, like all arguments.
+        addons: Local folder or hub id of the add-ons.
         dtype: Number format of all weights.
+        revision: Of `flux` on the hub.
+        addons_revision: Of `addons` on the hub.
 
     Returns:
         Arguments of the pipeline's constructor; the models are on the CPU.
 
     Raises:
-        OSError: A folder or file is missing, or the hub cannot be reached.
-        ValueError: The weights do not fit; the message names the key.
+        OSError: A folder or file is missing or damaged, the hub cannot be reached, or refuses access.
+        ValueError: The weights or flags do not fit; the message names them.
     """
-    base, extra = _local(flux, FLUX_FILES), _local(addons, ADDON_FILES)
-    weights = [extra / name for name in ADDON_WEIGHTS if (extra / name).is_file()]
-    settings = [entry for path in extra.glob("*.json") if "depth_transform" in (entry := json.loads(path.read_text()))]
-    if not weights or not settings:
-        raise OSError(f"{extra} needs {' or '.join(ADDON_WEIGHTS)} and a JSON file that tells depth_transform.")
-    if not (base / FLUX_WEIGHTS).is_file():
-        raise OSError(f"{base} needs FLUX's original weights, {FLUX_WEIGHTS}.")
-    flux_tensors = {key: tensor.to(dtype) for key, tensor in load_file(base / FLUX_WEIGHTS).items()}
+    # The add-ons first: they are the smaller download.
+    extra = _local(addons, ADDON_FILES, addons_revision)
+    addon_file, depth_transform = _check_addons(extra)
+    base = _local(flux, FLUX_FILES, revision)
+    original = base / FLUX_WEIGHTS
+    files = [original] if original.is_file() else find_weights(base / "transformer")
+    if not files[0].is_file() and "*" in files[0].name:
+        raise OSError(f"{base} needs FLUX's weights: transformer/*.safetensors, or the original {FLUX_WEIGHTS}.")
+    for path in files:
+        check_weights_file(path, AGAIN)
+    for name in ("vae", "text_encoder", "text_encoder_2"):
+        for path in find_weights(base / name):
+            check_weights_file(path, AGAIN)
+
+    # Mapped from disk, not read: with the files' own dtype the weights are in memory once.
+    flux_tensors = {key: tensor.to(dtype) for path in files for key, tensor in load_file(path).items()}
     config = FluxTransformer2DModel.load_config(base, subfolder="transformer")
+    safe = {"dtype": dtype, "use_safetensors": True}
     return {
         "scheduler": FlowMatchEulerDiscreteScheduler.from_pretrained(base, subfolder="scheduler"),
-        "vae": AutoencoderKL.from_pretrained(base, subfolder="vae", dtype=dtype),
-        "text_encoder": CLIPTextModel.from_pretrained(base, subfolder="text_encoder", dtype=dtype),
+        "vae": AutoencoderKL.from_pretrained(base, subfolder="vae", **safe),
+        "text_encoder": CLIPTextModel.from_pretrained(base, subfolder="text_encoder", **safe),
         "tokenizer": AutoTokenizer.from_pretrained(base, subfolder="tokenizer"),
-        "text_encoder_2": T5EncoderModel.from_pretrained(base, subfolder="text_encoder_2", dtype=dtype),
+        "text_encoder_2": T5EncoderModel.from_pretrained(base, subfolder="text_encoder_2", **safe),
         "tokenizer_2": AutoTokenizer.from_pretrained(base, subfolder="tokenizer_2"),
-        "transformer": load_released(flux_tensors, load_file(weights[0]), config),
+        "transformer": load_released(flux_tensors, load_file(addon_file), config),
         "default_size": TRAINED_SIZE,
         "max_size": FLUX_SIZE,
-        "depth_transform": settings[0]["depth_transform"],
+        "depth_transform": depth_transform,
     }
 
 
-def _local(source: str, patterns: list[str]) -> Path:
+def write_addons(model: JointDiTTransformer2DModel, depth_transform: str, folder: Path) -> None:
+    """Save the joint linears and the LoRA, under their own names, and the JSON that belongs to them.
+
+    Args:
+        model: The transformer.
+        depth_transform: As in `JointDiTPipeline`.
+        folder: Where to write; made if need be.
+
+    Raises:
+        ValueError: The transformer's projections are fused.
+    """
+    if model.projections_fused:
+        raise ValueError("This transformer's projections are fused for speed; save its add-ons before fusing.")
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: model.get_parameter(name).detach().contiguous() for name in added_parameters(model)}
+    save_file(tensors, folder / ADDON_WEIGHTS[1])
+    settings = {**dict.fromkeys(TRAINING_FLAGS, False), "depth_transform": depth_transform}
+    (folder / ADDON_WEIGHTS[1]).with_suffix(".json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _check_addons(folder: Path) -> tuple[Path, str]:
+    """Find the add-ons' weights and read their flags."""
+    weights = [folder / name for name in ADDON_WEIGHTS if (folder / name).is_file()]
+    settings = [entry for path in folder.glob("*.json") if "depth_transform" in (entry := _read_json(path))]
+    if not weights or not settings:
+        raise OSError(f"{folder} needs {' or '.join(ADDON_WEIGHTS)} and a JSON file that tells depth_transform.")
+    check_weights_file(weights[0], AGAIN)
+    set_flags = [flag for flag in TRAINING_FLAGS if settings[0].get(flag)]
+    if set_flags:
+        raise ValueError(f"The add-ons at {folder} were trained with {', '.join(set_flags)}, which is not supported.")
+    if settings[0]["depth_transform"] not in TRANSFORMS:
+        raise ValueError(
+            f"The add-ons at {folder} ask for depth_transform {settings[0]['depth_transform']!r}; "
+            f"known are {', '.join(TRANSFORMS)}."
+        )
+    return weights[0], settings[0]["depth_transform"]
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise OSError(f"The file {path} is damaged: it is not valid JSON. {AGAIN}") from error
+
+
+def _local(source: str, patterns: list[str], revision: str | None) -> Path:
     """A local folder as it is, or a hub repository's files, downloaded once."""
-    return Path(source) if Path(source).is_dir() else Path(snapshot_download(source, allow_patterns=patterns))
+    if Path(source).is_dir():
+        return Path(source)
+    try:
+        return Path(snapshot_download(source, revision=revision, allow_patterns=patterns, ignore_patterns=PICKLES))
+    except GatedRepoError as error:  # a kind of RepositoryNotFoundError, so it comes first
+        raise OSError(
+            f"{source} is open only to those who accepted its licence: accept it at https://huggingface.co/{source}, "
+            "then set HF_TOKEN to a token of that account."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise OSError(f"{source} is neither a folder here nor a repository this HF_TOKEN may read.") from error
+    except LocalEntryNotFoundError as error:
+        raise OSError(f"{source} is neither a folder here nor downloaded yet, and the hub is out of reach.") from error

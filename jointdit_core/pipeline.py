@@ -5,10 +5,12 @@ Letters: B pairs, H x W pixels, h x w latents, C latent channels, L image tokens
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,7 +34,7 @@ from .encode import (
     unknown_words,
     unpack_latents,
 )
-from .flux import flux_parts
+from .flux import flux_parts, write_addons
 from .model import transformer as transformer_module
 from .model.autoencoder import AutoencoderPatchPCA
 from .model.transformer import JointDiTTransformer2DModel
@@ -121,22 +123,45 @@ class JointDiTPipeline(DiffusionPipeline):
         )
 
     @classmethod
-    def from_flux(cls, flux: str, addons: str, dtype: torch.dtype = torch.bfloat16) -> JointDiTPipeline:
-        """Join FLUX.1-dev's original weights with the released JointDiT add-ons.
+    def from_flux(
+        cls,
+        flux: str,
+        addons: str,
+        dtype: torch.dtype = torch.bfloat16,
+        revision: str | None = None,
+        addons_revision: str | None = None,
+    ) -> JointDiTPipeline:
+        """Join FLUX.1-dev, or another model of its shape, with JointDiT's add-ons.
 
         Args:
-            flux: Local folder or hub id of FLUX.1-dev, in diffusers' layout with `flux1-dev.safetensors` beside it.
-            addons: Local folder or hub id of the add-ons: one safetensors file and its JSON.
+            flux: Local folder or hub id in diffusers' layout; a local folder may hold the original
+                `flux1-dev.safetensors` instead of the transformer's own weights.
+            addons: Local folder or hub id of the add-ons, released or saved by `save_addons`: one safetensors file
+                and its JSON.
             dtype: Number format of all weights.
+            revision: Commit, tag or branch of `flux` on the hub.
+            addons_revision: The same of `addons`.
 
         Returns:
             The pipeline, on the CPU.
 
         Raises:
-            OSError: A folder or file is missing, or the hub cannot be reached.
-            ValueError: The weights do not fit; the message names the key.
+            OSError: A folder or file is missing or damaged, the hub cannot be reached, or refuses access.
+            ValueError: The weights or flags do not fit; the message names them.
         """
-        return cls(**flux_parts(flux, addons, dtype), depth_guidance_scale=GUIDANCE_SCALE)
+        parts = flux_parts(flux, addons, dtype, revision, addons_revision)
+        return cls(**parts, depth_guidance_scale=GUIDANCE_SCALE)
+
+    def save_addons(self, folder: str | os.PathLike) -> None:
+        """Save what JointDiT adds to FLUX, without FLUX; `from_flux` loads it as its `addons`.
+
+        Args:
+            folder: Where to write the safetensors file and its JSON; made if need be.
+
+        Raises:
+            ValueError: The transformer's projections are fused.
+        """
+        write_addons(self.transformer, self.config.depth_transform, Path(folder))
 
     def joint_generation(
         self,
@@ -284,7 +309,8 @@ class JointDiTPipeline(DiffusionPipeline):
         tokens_rgb, tokens_depth = self._start_tokens(request, h, w)  # (B, L, 4C) each
 
         # 4. Step both to sigma 0, each on its own schedule.
-        with self.progress_bar(total=num_inference_steps) as bar:
+        # The context is where a step cache, if one is enabled, keeps this request's state.
+        with self.progress_bar(total=num_inference_steps) as bar, self.transformer.cache_context("denoise"):
 
             def on_step(step: int, clean_rgb: Tensor, clean_depth: Tensor) -> None:
                 bar.update()

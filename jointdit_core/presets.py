@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
 
+from .memory import GIB, PLANS, choose_plan
 from .pipeline import JointDiTPipeline
+from .speed import speed_up
+from .weights import check_weights_file, find_weights
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESTORE = "Restore it from the repository (`git checkout -- assets/jointdit-mini`, or clone again)."
@@ -99,24 +101,39 @@ PRESETS = {
 }
 
 
-def load(preset: Preset, device: str = "cpu") -> JointDiTPipeline:
+def load(
+    preset: Preset, device: str = "cpu", memory: str | None = None, compiled: bool = False, cache: str | None = None
+) -> JointDiTPipeline:
     """Load a preset's pipeline.
 
     Args:
         preset: One of `PRESETS`.
         device: Such as "cpu" or "cuda".
+        memory: A plan in `memory.PLANS` for a large model on a card; None chooses the fastest that fits.
+        compiled: Whether to compile the transformer's blocks; the first step then takes up to a minute.
+        cache: A step cache in `speed.CACHES`, which is approximate; None for none.
 
     Returns:
         The pipeline, ready on the device.
 
     Raises:
         OSError: A file is missing or damaged; the message names it and says what to do.
+        ValueError: The model does not fit the card; the message says what is needed.
     """
-    if preset.addons is not None:
-        return JointDiTPipeline.from_flux(preset.source, preset.addons, preset.dtype).to(device)
-    folder = REPOSITORY / preset.source
-    check_files(folder)
-    return JointDiTPipeline.from_pretrained(folder, dtype=preset.dtype).to(device)
+    target = torch.device(device)
+    if preset.addons is None:
+        folder = REPOSITORY / preset.source
+        check_files(folder)
+        pipe = JointDiTPipeline.from_pretrained(folder, dtype=preset.dtype).to(target)
+    elif target.type == "cuda":
+        free_bytes, _ = torch.cuda.mem_get_info(target)
+        plan = choose_plan(free_bytes / GIB, preset.max_side, memory)  # before anything is downloaded
+        pipe = JointDiTPipeline.from_flux(preset.source, preset.addons, preset.dtype)
+        PLANS[plan].apply(pipe, target)
+    else:
+        pipe = JointDiTPipeline.from_flux(preset.source, preset.addons, preset.dtype).to(target)
+    speed_up(pipe.transformer, compiled, cache)
+    return pipe
 
 
 def check_files(folder: Path) -> None:
@@ -147,14 +164,7 @@ def _read_json(path: Path) -> dict:
 
 def _check_weights(folder: Path) -> None:
     """Check one model's safetensors: all shards of its index, or its single file."""
-    indices = sorted(folder.glob("*.safetensors.index.json"))
-    shards = {name for index in indices for name in _read_json(index)["weight_map"].values()}
-    files = [folder / name for name in sorted(shards)] or sorted(folder.glob("*.safetensors"))
-    for path in files or [folder / "*.safetensors"]:
-        if not path.is_file():
-            raise OSError(f"The model file {path} is missing. {RESTORE}")
-        try:
-            with safe_open(path, framework="pt"):  # compares the header with the file's length
-                pass
-        except SafetensorError as error:
-            raise OSError(f"The model file {path} is damaged ({error}). {RESTORE}") from error
+    for index in folder.glob("*.safetensors.index.json"):
+        _read_json(index)
+    for path in find_weights(folder):
+        check_weights_file(path, RESTORE)

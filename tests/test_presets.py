@@ -6,12 +6,14 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from jointdit_core.pipeline import JointDiTPipeline
 from jointdit_core.presets import COMPONENT_FILES, PRESETS, Preset, check_files, load
 from jointdit_core.request import ASKED_SIDES, MAX_GUIDANCE, MAX_STEPS
+from jointdit_core.speed import CACHES
 
 WEIGHTS = {
     "text_encoder": "model.safetensors",
@@ -45,6 +47,18 @@ def test_load_gives_a_pipeline_that_answers(saved):
     pipe.set_progress_bar_config(disable=True)
     assert isinstance(pipe, JointDiTPipeline) and pipe.transformer.dtype == torch.float32
     assert pipe.joint_generation("a red ball", seed=1, num_inference_steps=1).disparity.std() > 0
+
+
+def test_step_caches_leave_the_minis_pictures_nearly_as_they_are():
+    ask = {"prompt": "a red ball left of a blue cube", "seed": 1, "num_inference_steps": 20}
+    outputs = {}
+    for cache in (None, *CACHES):
+        pipe = load(PRESETS["mini"], cache=cache)
+        pipe.set_progress_bar_config(disable=True)
+        outputs[cache] = pipe(**ask).disparity
+        assert np.array_equal(pipe(**ask).disparity, outputs[cache])  # one request leaves nothing to the next
+    for cache in CACHES:
+        assert 1e-5 < np.abs(outputs[cache] - outputs[None]).mean() < 0.03, cache
 
 
 @pytest.mark.parametrize("file", FILES)

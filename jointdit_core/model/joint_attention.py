@@ -6,6 +6,7 @@ A batch of B pairs is a tensor of 2B rows: B rgb rows, then the B depth rows in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -129,10 +130,41 @@ class JointAttnProcessor(nn.Module):
             (image, text) tokens after their output projections in a double block, else all tokens (2B, S, D).
         """
         query, key, value, *text_qkv = _get_qkv_projections(attn, hidden_states, encoder_hidden_states)
+        text_qkv = None if encoder_hidden_states is None else text_qkv
+        to_own, o_rgb, o_depth = self.attend(attn, (query, key, value), text_qkv, image_rotary_emb)
 
-        query, key, value = (x.unflatten(-1, (-1, attn.head_dim)) for x in (query, key, value))  # (2B, L, H, D/H)
+        joint_rgb, joint_depth = self.joint(torch.cat([o_rgb, o_depth], dim=-1)).chunk(2, dim=-1)  # (B, S, D) each
+        weights = branch_weights.to(to_own.dtype)[:, None, None]
+        out = to_own + weights * merge_branches(joint_rgb, joint_depth)  # (2B, S, D)
+
+        if encoder_hidden_states is None:
+            return out
+        text, image = out.split([encoder_hidden_states.shape[1], hidden_states.shape[1]], dim=1)
+        for layer in attn.to_out:
+            image = layer(image)
+        return image, attn.to_add_out(text)
+
+    def attend(
+        self,
+        attn: FluxAttention,
+        qkv: Sequence[torch.Tensor],
+        text_qkv: Sequence[torch.Tensor] | None,
+        image_rotary_emb: tuple[torch.Tensor, torch.Tensor],
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Answer each branch's queries by its own and by the other's keys and values.
+
+        Args:
+            attn: The block's attention module, which owns the norms.
+            qkv: Projected query, key and value, each (2B, L, D), or (2B, S, D) in a single block.
+            text_qkv: The same of the text, each (2B, T, D), double blocks only.
+            image_rotary_emb: RoPE cosines and sines, each (S, D / H).
+
+        Returns:
+            Self-attention (2B, S, D), and Eq. 5's o_rgb and o_depth, each (B, S, D).
+        """
+        query, key, value = (x.unflatten(-1, (-1, attn.head_dim)) for x in qkv)  # (2B, L, H, D/H)
         query, key = attn.norm_q(query), attn.norm_k(key)
-        if encoder_hidden_states is not None:
+        if text_qkv is not None:
             text_query, text_key, text_value = (x.unflatten(-1, (-1, attn.head_dim)) for x in text_qkv)
             query = torch.cat([attn.norm_added_q(text_query), query], dim=1)  # (2B, S, H, D/H)
             key = torch.cat([attn.norm_added_k(text_key), key], dim=1)
@@ -149,16 +181,6 @@ class JointAttnProcessor(nn.Module):
             parallel_config=self._parallel_config,
         )
         to_own, to_other = answers.flatten(2).chunk(2, dim=1)  # (2B, S, D) each
-
         # Eq. 5: o_rgb = Attn(q_rgb, k_depth, v_depth) was answered by the depth rows, o_depth by the rgb rows.
         o_depth, o_rgb = split_branches(to_other)
-        joint_rgb, joint_depth = self.joint(torch.cat([o_rgb, o_depth], dim=-1)).chunk(2, dim=-1)  # (B, S, D) each
-        weights = branch_weights.to(to_own.dtype)[:, None, None]
-        out = to_own + weights * merge_branches(joint_rgb, joint_depth)  # (2B, S, D)
-
-        if encoder_hidden_states is None:
-            return out
-        text, image = out.split([encoder_hidden_states.shape[1], hidden_states.shape[1]], dim=1)
-        for layer in attn.to_out:
-            image = layer(image)
-        return image, attn.to_add_out(text)
+        return to_own, o_rgb, o_depth

@@ -62,17 +62,19 @@ SINGLE_NORMS = {
 }
 LORA_A = f".lora_A.{ADAPTER}.weight"
 LORA_B = f".lora_B.{ADAPTER}.weight"
+DIFFUSERS_MARKS = ("x_embedder.weight", "proj_out.weight")  # no original file has keys of these names
 
 
 def load_released(flux: Tensors, addons: Tensors, config: Mapping[str, Any]) -> JointDiTTransformer2DModel:
-    """Build the transformer from FLUX's weights and JointDiT's add-ons, both under their released names.
+    """Build the transformer from FLUX's weights and JointDiT's add-ons.
 
     The tensors are taken over, not copied, wherever they fit as they are.
 
     Args:
-        flux: Original FLUX weights, such as `double_blocks.0.img_attn.qkv.weight`.
-        addons: Released add-ons, such as `double_blocks.0.joint1.weight` and `txt_in.lora_A.weight`; cast to the
-            dtype of `flux`.
+        flux: FLUX weights under their original names, such as `double_blocks.0.img_attn.qkv.weight`, or diffusers',
+            such as `transformer_blocks.0.attn.to_q.weight`.
+        addons: Released add-ons, such as `double_blocks.0.joint1.weight` and `txt_in.lora_A.weight`, or ours as
+            `added_parameters` names them; cast to the dtype of `flux`.
         config: FLUX's diffusers config with all sizes given, and our own settings where they differ from the
             default; LoRA ranks are read from `addons`.
 
@@ -83,6 +85,11 @@ def load_released(flux: Tensors, addons: Tensors, config: Mapping[str, Any]) -> 
         ValueError: A key is missing, unexpected or of another shape; the message names it.
     """
     flux_plan, addons_plan = _plan(config)
+    original = not any(name in flux for name in DIFFUSERS_MARKS)
+    if not original:
+        flux_plan = {name.replace(".base_layer", ""): [name] for ours in flux_plan.values() for name in ours}
+    if any(name.endswith(LORA_A) for name in addons):  # written by `save_addons`
+        addons_plan = {name: [name] for ours in addons_plan.values() for name in ours}
     _check_keys("FLUX weights", flux, flux_plan)
     _check_keys("JointDiT add-ons", addons, addons_plan)
 
@@ -92,12 +99,13 @@ def load_released(flux: Tensors, addons: Tensors, config: Mapping[str, Any]) -> 
     for source, plan in ((flux, flux_plan), (addons, addons_plan)):
         for key, ours in plan.items():
             state |= _hand_out(key, source[key], ours, shapes)
-    for leaf in ("weight", "bias"):
-        # Released: (shift, scale). diffusers: (scale, shift).
-        shift, scale = state[f"norm_out.linear.{leaf}"].chunk(2)
-        state[f"norm_out.linear.{leaf}"] = torch.cat([scale, shift])
+    if original:
+        for leaf in ("weight", "bias"):
+            # Original: (shift, scale). diffusers: (scale, shift).
+            shift, scale = state[f"norm_out.linear.{leaf}"].chunk(2)
+            state[f"norm_out.linear.{leaf}"] = torch.cat([scale, shift])
 
-    dtype = flux["img_in.weight"].dtype
+    dtype = state["x_embedder.weight"].dtype
     model.load_state_dict({key: tensor.to(dtype) for key, tensor in state.items()}, strict=True, assign=True)
     return model.eval()
 

@@ -6,6 +6,7 @@ P width of the pooled text, D width of the blocks. Row order: B rgb rows, then t
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Collection
 from typing import Any, Literal
@@ -30,6 +31,8 @@ PredictionType = Literal["velocity", "preconditioned"]
 
 class JointDiTTransformer2DModel(FluxTransformer2DModel):
     """FLUX's transformer for pairs of an RGB image and its disparity map."""
+
+    projections_fused = False  # set by `fused.fuse_projections`
 
     @register_to_config
     def __init__(
@@ -143,6 +146,21 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
             # The best linear guess of v from x_sigma, and what the network adds to it.
             output = (2 * sigma - 1) / variance * hidden_states - output / variance.sqrt()
         return Transformer2DModelOutput(sample=output) if return_dict else (output,)
+
+    @functools.wraps(FluxTransformer2DModel.save_pretrained)  # pipelines read its signature
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Save the model, unless its weights were fused into a form that no longer loads.
+
+        Args:
+            save_directory: Folder to write to.
+            **kwargs: As in diffusers' `ModelMixin.save_pretrained`.
+
+        Raises:
+            ValueError: The projections are fused.
+        """
+        if self.projections_fused:
+            raise ValueError("This transformer's projections are fused for speed; save it before fusing.")
+        super().save_pretrained(save_directory, **kwargs)
 
     @classmethod
     def from_pretrained(
