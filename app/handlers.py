@@ -25,10 +25,12 @@ from jointdit_core import JointDiTOutput, JointDiTPipeline
 from jointdit_core.geometry.camera import FOV_DEG
 from jointdit_core.geometry.disparity import colorize
 from jointdit_core.geometry.export import write_npy
+from jointdit_core.geometry.recover import estimate_camera
 from jointdit_core.presets import Preset
 from jointdit_core.worlds import captions, sample_scene
 
 VISIT_S = 6 * 3600  # files of a page that never said goodbye are kept this long
+FOV_RANGE_DEG, FAR_OVER_NEAR_RANGE = (10, 120), (1.5, 50)  # of the lift's sliders
 SAME: Any = gr.skip()
 STOP_ON, STOP_OFF = gr.update(interactive=True), gr.update(interactive=False)
 
@@ -283,6 +285,17 @@ class Studio:
             return FOV_DEG
         gr.Info(f"Field of view set to {fov_deg:.0f}°, as the photo's camera wrote it.")
         return round(fov_deg)
+
+    def estimate_camera(self, result: Result | None) -> tuple:
+        """Set field of view and far/near to what makes the result's flat surfaces square to each other."""
+        if result is None:
+            raise _refusal("There is no depth yet; press Generate first.")
+        camera = checked(estimate_camera, result.disparity)
+        if camera.planes < 2:
+            raise _refusal("This picture shows too few flat surfaces to tell its camera from; the sliders stay.")
+        gr.Info(f"Estimated from {camera.planes} flat surfaces. Move the sliders if it looks wrong.")
+        ratio = 0.5 * round(2 * camera.far_over_near)  # the slider's step
+        return round(np.clip(camera.fov_deg, *FOV_RANGE_DEG)), float(np.clip(ratio, *FAR_OVER_NEAR_RANGE))
 
     def open_example(self, picked: gr.SelectData, colormap: str, request: gr.Request) -> tuple:
         """Show the ready example whose thumbnail was clicked and restore everything that made it.

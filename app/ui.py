@@ -9,7 +9,7 @@ from pathlib import Path
 import gradio as gr
 
 from app import endpoints, inputs, viewer, words
-from app.handlers import Panel, Studio
+from app.handlers import FAR_OVER_NEAR_RANGE, FOV_RANGE_DEG, Panel, Studio
 from app.results import Files, LiftSettings
 from jointdit_core.geometry.disparity import COLORMAPS
 from jointdit_core.presets import TaskDefaults
@@ -51,6 +51,7 @@ class Results:
     lift: list[gr.Slider]
     scene: gr.HTML
     reset: gr.Button
+    estimate: gr.Button
     use_image: gr.Button
     use_depth: gr.Button
     downloads: Files
@@ -215,7 +216,9 @@ def _results() -> Results:
                 use_depth = gr.Button("Use this depth →", size="sm", elem_classes="flow")
         with gr.Column():
             gr.Plot(viewer.empty(), label="3D", elem_id="viewer")
-            reset = gr.Button("Reset view", size="sm")
+            with gr.Row(elem_classes="under"):
+                reset = gr.Button("Reset view", size="sm", min_width=90)
+                estimate = gr.Button("Estimate camera", size="sm", min_width=90, elem_id="estimate")
             scene = gr.HTML(html_template="", js_on_load=viewer.CHANNEL, visible="hidden")
     with gr.Row(elem_id="below"):
         with gr.Column(elem_id="take"):
@@ -226,9 +229,16 @@ def _results() -> Results:
                 )
         with gr.Column(elem_id="lift"):
             sliders = [
-                gr.Slider(10, 120, lift.fov_deg, step=1, label="Field of view °", buttons=[], elem_classes="compact"),
                 gr.Slider(
-                    1.5, 50, lift.far_over_near, step=0.5, label="Far / near", buttons=[], elem_classes="compact"
+                    *FOV_RANGE_DEG, lift.fov_deg, step=1, label="Field of view °", buttons=[], elem_classes="compact"
+                ),
+                gr.Slider(
+                    *FAR_OVER_NEAR_RANGE,
+                    lift.far_over_near,
+                    step=0.5,
+                    label="Far / near",
+                    buttons=[],
+                    elem_classes="compact",
                 ),
                 gr.Slider(
                     0, 20, 100 * lift.edge_threshold, step=0.5, label="Edge cut %", buttons=[], elem_classes="compact"
@@ -236,7 +246,7 @@ def _results() -> Results:
                 gr.Slider(4096, 131072, lift.max_points, step=4096, label="Points", buttons=[], elem_classes="compact"),
             ]
     panel = Panel(rgb, depth, bar, stop, caption, gr.State(None), None)
-    return Results(panel, colormap, sliders, scene, reset, use_image, use_depth, downloads)
+    return Results(panel, colormap, sliders, scene, reset, estimate, use_image, use_depth, downloads)
 
 
 def _gallery(studio: Studio) -> gr.Gallery | None:
@@ -289,6 +299,7 @@ def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], resu
     )
     lifted.success(studio.files, source, list(results.downloads), trigger_mode="always_last", **QUIET)
     results.reset.click(None, js=viewer.RESET, **QUIET)
+    results.estimate.click(studio.estimate_camera, result, results.lift[:2], **QUIET)
     results.colormap.input(studio.recolor, [result, results.colormap], results.panel.depth, **QUIET)
 
     image = task_tabs["depth_estimation"].image

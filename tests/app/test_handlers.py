@@ -24,6 +24,7 @@ from app.session import Sessions
 from jointdit_core.geometry.disparity import from_uint16
 from jointdit_core.presets import PRESETS
 from jointdit_core.worlds import VOCABULARY
+from tests.geometry.test_recover import box_room, exact_disparity
 
 LOOK = (55.0, 8.0, 0.0, 65536)  # field of view, far / near, edge cut, points
 
@@ -270,6 +271,26 @@ def test_use_image_hands_the_picture_over(studio, result):
     tab, path = studio.use_image(result, visitor())
     assert tab.selected == "depth_estimation"
     np.testing.assert_array_equal(np.asarray(inputs.read_image(path).image), result.image)
+
+
+def test_estimated_camera_of_a_room_sets_the_lift_controls(studio, result):
+    depth = box_room(60, 25, 10, 192, 192)
+    disparity, ratio = exact_disparity(depth)
+    room = dataclasses.replace(result, image=np.zeros((192, 192, 3), np.uint8), disparity=disparity)
+    fov_deg, far_over_near = studio.estimate_camera(room)
+    assert fov_deg == pytest.approx(60, abs=5) and far_over_near == pytest.approx(ratio, rel=0.15)
+    assert 2 * far_over_near % 1 == 0
+    studio.view(room, fov_deg, far_over_near, 0.0, 4096)
+
+
+def test_a_camera_that_cannot_be_told_leaves_the_controls(studio, result):
+    noise = np.random.default_rng(0).random((64, 64), np.float32)
+    with pytest.raises(gr.Error, match="too few flat surfaces"):
+        studio.estimate_camera(dataclasses.replace(result, disparity=noise))
+    with pytest.raises(gr.Error, match="everywhere"):
+        studio.estimate_camera(dataclasses.replace(result, disparity=np.full((9, 9), 0.4, np.float32)))
+    with pytest.raises(gr.Error, match="press Generate first"):
+        studio.estimate_camera(None)
 
 
 def test_flow_buttons_without_a_result_say_what_to_do(studio):
