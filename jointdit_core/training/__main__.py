@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     fit = commands.add_parser("autoencoder", help="fit the patch autoencoder to worlds")
     fit.add_argument("--out", type=Path, required=True, help="folder for the autoencoder")
     fit.add_argument("--scenes", type=int, default=288, help="scenes it is fitted to (default: %(default)s)")
-    fit.add_argument("--channels", type=int, default=32, help="latent channels (default: %(default)s)")
+    fit.add_argument("--channels", type=int, default=48, help="latent channels (default: %(default)s)")
     fit.add_argument("--patch", type=int, default=16, help="patch size in pixels (default: %(default)s)")
     fit.add_argument("--whitening", type=float, default=0.5, help="0 none, 1 full (default: %(default)s)")
 
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, required=True, help="folder for the trained pipeline")
     train.add_argument("--state", type=Path, required=True, help="folder of the checkpoint; resumed from if there")
     train.add_argument("--minutes", type=float, required=True, help="how long to train")
-    train.add_argument("--batch-size", type=int, default=64)
+    train.add_argument("--batch-size", type=int, default=32)
     train.add_argument("--lr-matrix", type=float, default=2e-3, help="of Muon, for the blocks' matrices")
     train.add_argument("--lr-other", type=float, default=1e-3, help="of AdamW, for everything else")
     train.add_argument("--cooldown", type=float, default=0.25, help="share of the run in which the rate falls to 0")

@@ -20,6 +20,7 @@ from .cache import render_worlds
 FIT_SEED, TEST_SEED = 500_000, 600_000  # apart from the seeds of training and evaluation
 SIZE, SAMPLES, BATCH = 256, 2, 8
 REFINE_CHANNELS, REFINE_BLOCKS = 64, 4
+REFINE_RATE, REFINE_WARMUP, REFINE_CLIP = 1e-3, 100, 0.1  # without the last two the network dies within a few steps
 
 logger = logging.getLogger(__name__)
 
@@ -98,24 +99,36 @@ def train_refiner(vae: AutoencoderPatchPCA, scenes: int, minutes: float, tokeniz
     images = torch.cat(draw_images(FIT_SEED, scenes, tokenizer, device)).to(device)
     test = [part.to(device) for part in draw_images(TEST_SEED, 64, tokenizer, device)]
     _log_psnr(vae, *test)
+    fit_refiner(vae, images, minutes)
+    _log_psnr(vae.eval(), *test)
+
+
+def fit_refiner(vae: AutoencoderPatchPCA, images: torch.Tensor, minutes: float) -> None:
+    """Train the decoder's residual network on given pictures.
+
+    Args:
+        vae: The fitted autoencoder, changed in place.
+        images: (B, 3, H, W) in [-1, 1], on its device.
+        minutes: How long.
+    """
     vae.requires_grad_(False)
     vae.refiner.requires_grad_(True)
-    optimizer = torch.optim.AdamW(vae.refiner.parameters(), lr=2e-3, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(vae.refiner.parameters(), lr=REFINE_RATE, weight_decay=0.0)
     start = time.monotonic()
     bar = tqdm(desc="refiner", unit="step")
     while (share := (time.monotonic() - start) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1.0, 2 * (1 - share))
-        clean = images[torch.randint(len(images), (BATCH,), device=device)].float()
+            group["lr"] = REFINE_RATE * min(1.0, 2 * (1 - share), (bar.n + 1) / REFINE_WARMUP)
+        clean = images[torch.randint(len(images), (BATCH,), device=images.device)].float()
         with torch.no_grad():
             latents = vae.encode(clean).latent_dist.mode()
         loss = F.l1_loss(vae.decode(latents).sample, clean)
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.refiner.parameters(), REFINE_CLIP)
         optimizer.step()
         optimizer.zero_grad()
         bar.update()
     bar.close()
-    _log_psnr(vae.eval(), *test)
 
 
 def _log_psnr(vae: AutoencoderPatchPCA, rgb: torch.Tensor, depth: torch.Tensor) -> None:
