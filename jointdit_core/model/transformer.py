@@ -72,10 +72,10 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
             lora_rank_overrides: Suffix of a module's name -> its own rank; None means the released model's.
             adaptive_weights: Form of Eq. 6, see `joint_attention.adaptive_weights`.
             adaptive_alpha: Steepness of Eq. 6.
-            prediction_type: What the last layer gives: "velocity" as in FLUX, or "preconditioned", of unit variance at
-                every noise level (as in Karras et al. 2022, arXiv 2206.00364, for the interpolation of flow matching
-                and clean tokens of unit variance): the clean tokens at sigma 1, the negative noise at sigma 0. A narrow
-                network learns it sooner. `forward` returns v in either case.
+            prediction_type: What the last layer gives: "velocity" as in FLUX, or "preconditioned", what a linear filter
+                cannot tell of the clean tokens, scaled to unit variance (Karras et al. 2022, arXiv 2206.00364, for the
+                interpolation of flow matching). A narrow network learns it sooner. The filter is made for tokens of
+                the standard deviation in `token_std`, (2, C), rgb's first. `forward` returns v in either case.
         """
         super().__init__(
             patch_size=patch_size,
@@ -90,6 +90,8 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
             guidance_embeds=guidance_embeds,
             axes_dims_rope=axes_dims_rope,
         )
+        if prediction_type == "preconditioned":
+            self.register_buffer("token_std", torch.ones(2, in_channels))
         overrides = FLUX_RANK_OVERRIDES if lora_rank_overrides is None else lora_rank_overrides
         add_depth_lora(self, lora_rank, overrides)
         self.set_attn_processor({name: JointAttnProcessor(self.inner_dim) for name in self.attn_processors})
@@ -142,9 +144,10 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
         )[0]
         if self.config.prediction_type == "preconditioned":
             sigma = timestep.to(output.dtype)[:, None, None]  # (2B, 1, 1)
-            variance = (1 - sigma) ** 2 + sigma**2  # of x_sigma
+            std = self.token_std.repeat_interleave(len(output) // 2, dim=0)[:, None]  # (2B, 1, C)
+            variance = ((1 - sigma) * std) ** 2 + sigma**2  # of x_sigma
             # The best linear guess of v from x_sigma, and what the network adds to it.
-            output = (2 * sigma - 1) / variance * hidden_states - output / variance.sqrt()
+            output = (sigma - (1 - sigma) * std**2) / variance * hidden_states - std / variance.sqrt() * output
         return Transformer2DModelOutput(sample=output) if return_dict else (output,)
 
     @functools.wraps(FluxTransformer2DModel.save_pretrained)  # pipelines read its signature

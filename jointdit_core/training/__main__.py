@@ -96,6 +96,8 @@ def _train(args: argparse.Namespace) -> None:
         seed=args.seed,
     )
     pairs = LatentPairs.load(args.cache, pipeline.vae, len(pipeline.tokenizer), _device())
+    if not args.model:
+        pipeline.transformer.token_std.copy_(pairs.token_std())
     Trainer(pipeline, config, args.state, args.out).run(pairs)
 
 

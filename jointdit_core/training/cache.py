@@ -27,6 +27,7 @@ from ..worlds import SceneBatch, batch, captions, render, sample_scene, to_dispa
 CAPTIONS = 4  # differently worded captions kept per scene
 COMPILE_FROM = 128  # scenes; below, compiling the ray caster takes longer than it saves
 MANIFEST = "manifest.json"
+MIN_STD = 0.02  # the depth branch is gray: its latents of colour hardly vary, and a filter divides by how much
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,15 @@ class LatentPairs:
     def __len__(self) -> int:
         """N."""
         return len(self.rgb)
+
+    def token_std(self) -> torch.Tensor:
+        """Standard deviation of the packed tokens' channels.
+
+        Returns:
+            (2, 4C) float32, rgb's first, at least `MIN_STD`.
+        """
+        branches = torch.stack([latents.float().std((0, 2, 3)) for latents in (self.rgb, self.depth)])  # (2, C)
+        return branches.clamp(min=MIN_STD).repeat_interleave(4, dim=1)  # as `pack_latents` lays out 2 x 2 latents
 
     @classmethod
     def load(cls, folder: Path, vae: AutoencoderPatchPCA, vocabulary: int, device: torch.device) -> LatentPairs:

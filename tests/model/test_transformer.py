@@ -66,15 +66,32 @@ def test_forward_follows_the_equations_without_guidance_and_at_another_size_and_
 
 @torch.no_grad()
 def test_preconditioned_output_of_unit_variance_becomes_the_velocity():
-    """The target sigma x_0 - (1 - sigma) noise over sqrt((1 - sigma)^2 + sigma^2) must give v = noise - x_0."""
+    """Of clean tokens c and noise n: (sigma c / s - (1 - sigma) s n) / sqrt(D) must give v = n - c."""
     model = build_model(prediction_type="preconditioned")
     inputs = build_inputs([0.0, 0.4, 1.0], [0.5, 0.9, 0.1])
+    generator = torch.manual_seed(0)
+    model.token_std.copy_(torch.rand(model.token_std.shape, generator=generator) + 0.1)
+    std = model.token_std.double().repeat_interleave(3, dim=0)[:, None]
     sigmas = inputs["timestep"].double()[:, None, None]
-    clean, noise = torch.randn(2, *inputs["hidden_states"].shape, dtype=torch.float64, generator=torch.manual_seed(0))
+    clean, noise = torch.randn(2, *inputs["hidden_states"].shape, dtype=torch.float64, generator=generator)
+    clean *= std
     inputs["hidden_states"] = ((1 - sigmas) * clean + sigmas * noise).float()
-    target = (sigmas * clean - (1 - sigmas) * noise) / ((1 - sigmas) ** 2 + sigmas**2).sqrt()
+    target = (sigmas * clean / std - (1 - sigmas) * std * noise) / (((1 - sigmas) * std) ** 2 + sigmas**2).sqrt()
+    assert target.std().item() == pytest.approx(1, abs=0.1)
     model.proj_out.register_forward_hook(lambda *_: target.float())
-    assert (model(**inputs).sample - (noise - clean)).abs().max() <= 1e-5
+    assert (model(**inputs).sample - (noise - clean)).abs().max() <= 1e-4
+
+
+@torch.no_grad()
+def test_preconditioned_model_that_adds_nothing_filters_linearly():
+    """E[v | x] of independent normals, written as a regression of v on x_sigma."""
+    model = build_model(prediction_type="preconditioned")
+    model.token_std.fill_(0.3)
+    inputs = build_inputs([0.2, 0.7], [0.6, 1.0])
+    sigmas = inputs["timestep"].double()[:, None, None]
+    slope = (sigmas - (1 - sigmas) * 0.09) / ((1 - sigmas) ** 2 * 0.09 + sigmas**2)  # cov(v, x) / var(x)
+    model.proj_out.register_forward_hook(lambda _, __, out: torch.zeros_like(out))
+    assert (model(**inputs).sample - slope * inputs["hidden_states"]).abs().max() <= 1e-5
 
 
 @torch.no_grad()
