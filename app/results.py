@@ -17,6 +17,7 @@ from jointdit_core.geometry.camera import FOV_DEG
 from jointdit_core.geometry.disparity import FAR_OVER_NEAR
 from jointdit_core.geometry.export import write_glb, write_npy, write_ply, write_png16
 from jointdit_core.geometry.lift import EDGE_THRESHOLD, Mesh, lift_mesh
+from jointdit_core.geometry.views import anaglyph, side_by_side, stereo_pair
 
 POINTS = 65_536  # drawn and written by default: a whole 256 x 256 picture
 
@@ -101,6 +102,8 @@ class Files(NamedTuple):
     depth_npy: Path
     points: Path
     mesh: Path
+    stereo: Path
+    anaglyph: Path
     settings: Path
     everything: Path
 
@@ -131,13 +134,17 @@ def write_files(result: Result, lifting: LiftSettings) -> Files:
     """
     result.folder.mkdir(parents=True, exist_ok=True)  # it may have been tidied away meanwhile
     stem = f"jointdit-{result.settings.task.replace('_', '-')}-{result.settings.seed}"
-    names = ("rgb.png", "depth16.png", "depth.npy", "points.ply", "mesh.glb", "settings.json", "all.zip")
-    files = Files(*(result.folder / f"{stem}-{name}" for name in names))
+    names = ("rgb.png", "depth16.png", "depth.npy", "points.ply", "mesh.glb", "stereo.png", "anaglyph.png")
+    files = Files(*(result.folder / f"{stem}-{name}" for name in (*names, "settings.json", "all.zip")))
+    mesh = result.lift_mesh(lifting)
     write_rgb_png(files.rgb, result.image, result.settings)
     write_png16(files.depth_png, result.disparity)
     write_npy(files.depth_npy, result.disparity)
     write_ply(files.points, result.lift(lifting))
-    write_glb(files.mesh, result.lift_mesh(lifting), result.image)
+    write_glb(files.mesh, mesh, result.image)
+    eyes = stereo_pair(mesh, result.image)
+    Image.fromarray(side_by_side(*eyes)).save(files.stereo)
+    Image.fromarray(anaglyph(*eyes)).save(files.anaglyph)
     settings = {**asdict(result.settings), "lift": asdict(lifting), "notes": result.notes}
     files.settings.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with zipfile.ZipFile(files.everything, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:

@@ -16,7 +16,15 @@ from jointdit_core.presets import TaskDefaults
 
 QUALITIES = [("Draft", "draft"), ("Standard", "standard"), ("Fine", "fine")]
 DOWNLOADS = Files(
-    "RGB · PNG", "Depth · 16-bit PNG", "Depth · NPY", "Points · PLY", "Mesh · GLB", "Settings", "All · ZIP"
+    rgb="RGB · PNG",
+    depth_png="Depth · PNG16",
+    depth_npy="Depth · NPY",
+    points="Points · PLY",
+    mesh="Mesh · GLB",
+    stereo="Stereo pair",
+    anaglyph="Red-cyan",
+    settings="Settings",
+    everything="All · ZIP",
 )
 ADD_WORD = Path(__file__).with_name("words.js").read_text(encoding="utf-8")
 PICTURE = {"interactive": False, "format": "png", "buttons": ["fullscreen"]}

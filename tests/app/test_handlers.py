@@ -233,6 +233,8 @@ def test_files_hold_what_the_page_shows(tmp_path, result):
     np.testing.assert_allclose(read, result.disparity, atol=0.5 / 65535)
     np.testing.assert_array_equal(np.load(files.depth_npy), result.disparity)
     assert len(trimesh.load(files.points).vertices) == 40 * 56
+    with Image.open(files.stereo) as stereo, Image.open(files.anaglyph) as anaglyph:
+        assert (stereo.size, anaglyph.size) == ((112, 40), (56, 40))
     assert len(trimesh.load(files.mesh, force="mesh").faces) > 2000
     settings = json.loads(files.settings.read_text())
     assert settings["seed"] == 7 and settings["lift"]["fov_deg"] == 55
