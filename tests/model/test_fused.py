@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from diffusers import FirstBlockCacheConfig, TaylorSeerCacheConfig
+from diffusers.models.attention_dispatch import attention_backend
 
 from jointdit_core.model.fused import FusedLoraLinear, fuse_projections
 from jointdit_core.model.released import load_released
@@ -61,13 +62,11 @@ def test_fused_model_keeps_its_attention_backend():
     model = shake(build_model())
     inputs = build_inputs([0.4], [0.8])
     expected = model(**inputs).sample
-    model.set_attention_backend("_native_math")
-    try:
+    with attention_backend("native"):  # `set_attention_backend` also sets the process's default; this puts it back
+        model.set_attention_backend("_native_math")
         fuse_projections(model)
         assert {p._attention_backend.value for p in model.attn_processors.values()} == {"_native_math"}
         assert (model(**inputs).sample - expected).abs().max() <= 1e-4
-    finally:
-        model.reset_attention_backend()
 
 
 def test_fused_model_is_neither_saved_nor_fused_again(tmp_path):
