@@ -134,8 +134,18 @@ def write_files(result: Result, lifting: LiftSettings) -> Files:
     """
     result.folder.mkdir(parents=True, exist_ok=True)  # it may have been tidied away meanwhile
     stem = f"jointdit-{result.settings.task.replace('_', '-')}-{result.settings.seed}"
-    names = ("rgb.png", "depth16.png", "depth.npy", "points.ply", "mesh.glb", "stereo.png", "anaglyph.png")
-    files = Files(*(result.folder / f"{stem}-{name}" for name in (*names, "settings.json", "all.zip")))
+    names = Files(
+        rgb="rgb.png",
+        depth_png="depth16.png",
+        depth_npy="depth.npy",
+        points="points.ply",
+        mesh="mesh.glb",
+        stereo="stereo.png",
+        anaglyph="anaglyph.png",
+        settings="settings.json",
+        everything="all.zip",
+    )
+    files = Files(*(result.folder / f"{stem}-{name}" for name in names))
     mesh = result.lift_mesh(lifting)
     write_rgb_png(files.rgb, result.image, result.settings)
     write_png16(files.depth_png, result.disparity)

@@ -20,7 +20,7 @@ from .cache import render_worlds
 FIT_SEED, TEST_SEED = 500_000, 600_000  # apart from the seeds of training and evaluation
 SIZE, SAMPLES, BATCH = 256, 2, 8
 REFINE_CHANNELS, REFINE_BLOCKS = 64, 4
-REFINE_RATE, REFINE_WARMUP, REFINE_CLIP = 1e-3, 100, 0.1  # without the last two the network dies within a few steps
+REFINE_RATE, REFINE_WARMUP, REFINE_CLIP = 1e-3, 100, 0.1  # at 2e-3 without the last two its output died to 0
 
 logger = logging.getLogger(__name__)
 

@@ -28,8 +28,7 @@ class SigmaSampling:
     unbalanced: bool = True
 
 
-# 64 tokens would need less of a shift than the paper's 1024, but the mini's whitened latents repeat what is coarse in
-# every token and so want more; the conditional tasks start from an exactly clean branch.
+# The paper's f, and g half of the time exactly clean, as the branch that is given is in the conditional tasks.
 MINI_SAMPLING = SigmaSampling(clean_share=0.5)
 
 

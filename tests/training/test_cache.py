@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from jointdit_core.encode import disparity_to_image, encode_images
+from jointdit_core.encode import disparity_to_image, encode_images, pack_latents
 from jointdit_core.model.autoencoder import AutoencoderPatchPCA
-from jointdit_core.training.cache import CacheConfig, LatentPairs, write_cache
+from jointdit_core.training.cache import MIN_STD, CacheConfig, LatentPairs, write_cache
 from jointdit_core.worlds import batch, captions, render, sample_scene, to_disparity
 
 CONFIG = CacheConfig(scenes=8, first_seed=77, size=64, samples=1, shard=4)
@@ -63,3 +63,15 @@ def test_no_cache_and_numbers_that_do_not_divide_are_named(tmp_path, vae, tokeni
         LatentPairs.load(tmp_path, vae, len(tokenizer), CPU)
     with pytest.raises(ValueError, match="divide"):
         write_cache(tmp_path, CONFIG, vae, tokenizer, batch_size=3)
+
+
+def test_token_std_is_that_of_the_packed_tokens_and_never_zero():
+    generator = torch.Generator().manual_seed(0)
+    rgb, depth = (torch.randn(64, 4, 8, 8, generator=generator) for _ in range(2))
+    spread = torch.tensor([3.0, 1.0, 0.5, 0.0]).view(4, 1, 1)
+    pairs = LatentPairs(rgb, depth * spread, torch.zeros(64, 1, 8, dtype=torch.long))
+    std = pairs.token_std()
+    assert std.shape == (2, 16)
+    for row, latents in zip(std, (pairs.rgb, pairs.depth), strict=True):
+        expected = pack_latents(latents).flatten(0, 1).std(0).clamp(min=MIN_STD)
+        torch.testing.assert_close(row, expected, rtol=0.1, atol=0.0)
