@@ -1,18 +1,19 @@
-"""The single device lane: one job at a time, stopped between steps, with previews on the way."""
+"""The single device lane: a bounded queue, one job at a time, stopped between steps, with previews on the way."""
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
+from app import recovery
+from app.logs import visitor_tag
 from jointdit_core import Interrupted, JointDiTOutput
 
 logger = logging.getLogger(__name__)
@@ -22,13 +23,26 @@ REPORT_GAP_S = 0.15  # shortest time between two reports: a page drowned in prev
 PREVIEW_EVERY = 2  # denoising steps
 KEPT_JOBS = 16  # stopped or abandoned jobs whose last preview may still be asked for
 STOP_PATIENCE_S = 10.0  # how long `stop` waits for the running step to end
+PLACES = 10  # jobs that may wait behind the running one
+TIME_LIMIT_S = 900.0  # of one job on the device; 100 steps of the largest model take a third of it
+STUCK_S = 60.0  # past the time limit a step that has not ended by then never will
+
+STOPPING = "The server is being restarted. Your settings are kept; please try again in a minute."
+BROKEN = "The device has failed, so the server restarts itself. Your settings are kept; please try again in a minute."
+FAILED = "The model failed on this request. Your settings are kept; please try again."
+NO_MEMORY = "There was not enough memory for this run. Try a smaller image or fewer steps."
 
 Preview = Callable[[], tuple[object, np.ndarray]]
 OnStep = Callable[[int, int, Preview], None]
+Check = Callable[[JointDiTOutput, Any], str | None]
 
 
 class LaneError(Exception):
     """A job failed for a reason that can be told to the visitor in one sentence."""
+
+
+class Busy(LaneError):
+    """All places of the queue are taken."""
 
 
 class Stopped(Exception):
@@ -45,6 +59,8 @@ class Progress:
         elapsed_s: seconds since the job got the device.
         image: (H, W, 3) uint8, the latest preview, or None before the first.
         disparity: (H, W) float32 in [0, 1] of the same preview, or None.
+        ahead: jobs before this one; 0 once it has the device.
+        wait_s: estimated seconds until it gets the device; None while nothing is known to estimate from.
     """
 
     step: int = 0
@@ -52,6 +68,8 @@ class Progress:
     elapsed_s: float = 0.0
     image: np.ndarray | None = None
     disparity: np.ndarray | None = None
+    ahead: int = 0
+    wait_s: float | None = None
 
     @property
     def left_s(self) -> float | None:
@@ -61,12 +79,36 @@ class Progress:
         return self.elapsed_s / self.step * (self.total - self.step)
 
 
-@dataclass
+@dataclass(frozen=True)
+class LaneState:
+    """What the lane is doing.
+
+    Attributes:
+        status: "ready", "busy", "stopping" or "broken".
+        waiting: jobs in the queue.
+        wait_s: estimated seconds until a new job would get the device; None while unknown.
+        jobs: jobs that got the device so far.
+        steps: denoising steps done so far, by all jobs.
+        peak_active: most jobs that ever had the device at once.
+    """
+
+    status: str
+    waiting: int
+    wait_s: float | None
+    jobs: int
+    steps: int
+    peak_active: int
+
+
+@dataclass(eq=False)
 class Job:
     """One request on the lane; the worker thread writes, the visitor's generator reads."""
 
     owner: str
     asked: Any
+    work: Callable[[OnStep], JointDiTOutput]
+    name: str
+    started: float | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     done: threading.Event = field(default_factory=threading.Event)
     news: threading.Condition = field(default_factory=threading.Condition)
@@ -74,18 +116,45 @@ class Job:
     output: JointDiTOutput | None = None
     failure: str | None = None
 
+    def end(self, failure: str | None = None) -> None:
+        """Mark as done and wake whoever reads."""
+        self.failure = failure or self.failure
+        self.done.set()
+        with self.news:
+            self.news.notify_all()
+
 
 class Lane:
-    """Runs jobs on the device one after another, each in a worker thread of its own."""
+    """Runs jobs on the device one after another, first come first served, in one worker thread at a time."""
 
-    def __init__(self) -> None:
-        self._device = threading.Lock()
-        self._jobs: dict[str, Job] = {}
-        self._active = 0
+    def __init__(
+        self,
+        places: int = PLACES,
+        time_limit_s: float = TIME_LIMIT_S,
+        check: Check | None = None,
+        device_works: Callable[[], bool] = recovery.device_works,
+    ) -> None:
+        """Make an idle lane.
+
+        Args:
+            places: jobs that may wait; one more is refused.
+            time_limit_s: seconds after which a job is stopped.
+            check: called with an output and what was asked; a sentence it returns withholds the output. With one,
+                there are no previews, which nobody checked.
+            device_works: asked after an unexpected error; False means that only a new process helps.
+        """
+        self.places, self.time_limit_s, self.check, self.device_works = places, time_limit_s, check, device_works
+        self._guard = threading.Lock()  # over all below
+        self._queue: deque[Job] = deque()
+        self._running: Job | None = None
+        self._has_worker = self._is_closed = self._has_failed = False
+        self._jobs: dict[str, Job] = {}  # the newest of each owner
+        self._durations: deque[float] = deque(maxlen=8)  # seconds of the last jobs
+        self._active = self._count = self.steps = 0
         self.peak_active = 0
 
     def run(
-        self, owner: str, asked: Any, work: Callable[[OnStep], JointDiTOutput]
+        self, owner: str, asked: Any, work: Callable[[OnStep], JointDiTOutput], name: str = ""
     ) -> Iterator[Progress | JointDiTOutput]:
         """Run a job and report on it; closing this generator stops the job within a step.
 
@@ -93,29 +162,33 @@ class Lane:
             owner: the visitor's session, by which `stop` finds the job.
             asked: what the visitor asked for; `stop` gives it back.
             work: calls the pipeline with the given step callback.
+            name: of the request, for the log.
 
         Yields:
             Progress at least every `HEARTBEAT_S`, then the output.
 
         Raises:
             Stopped: if the job was stopped.
-            LaneError: if it failed, with a sentence for the visitor.
+            LaneError: if it was refused or failed, with a sentence for the visitor.
         """
-        job = Job(owner, asked)
-        self._remember(job)
-        threading.Thread(target=self._work, args=(job, work), name="device-lane", daemon=True).start()
+        job = Job(owner, asked, work, name)
+        self._enter(job)
         try:
             seen: Progress | None = None
             while not job.done.is_set():
                 with job.news:
                     job.news.wait_for(lambda: job.done.is_set() or job.progress is not seen, HEARTBEAT_S)  # noqa: B023
                     seen = job.progress
-                yield seen
+                if self._is_overdue(job, HEARTBEAT_S):  # even where the step itself never ends
+                    job.failure = self._too_long()
+                    break
+                yield seen if job.started is not None else self._waiting(job)
                 job.done.wait(REPORT_GAP_S)
         finally:
             job.stopping.set()
+            self._withdraw(job)
             if job.done.is_set() and self._jobs.get(owner) is job:
-                del self._jobs[owner]
+                self._jobs.pop(owner, None)
         if job.failure:
             raise LaneError(job.failure)
         if job.output is None:
@@ -132,65 +205,172 @@ class Lane:
         if job is None:
             return None
         job.stopping.set()
+        self._withdraw(job)
         job.done.wait(STOP_PATIENCE_S)
         return job.asked, job.progress
 
-    def _remember(self, job: Job) -> None:
-        self._jobs.pop(job.owner, None)
-        self._jobs[job.owner] = job
-        while len(self._jobs) > KEPT_JOBS:
-            del self._jobs[next(iter(self._jobs))]
+    def abandon(self, owner: str) -> None:
+        """Stop all jobs of a visitor who has gone, without waiting."""
+        with self._guard:
+            jobs = [job for job in (self._running, *self._queue) if job is not None and job.owner == owner]
+        for job in jobs:
+            job.stopping.set()
+            self._withdraw(job)
 
-    def _work(self, job: Job, work: Callable[[OnStep], JointDiTOutput]) -> None:
-        out_of_memory = False
-        with self._device:
-            self._active += 1
-            self.peak_active = max(self.peak_active, self._active)
+    def close(self, patience_s: float) -> None:
+        """Take no more jobs, tell those that wait, and give the running one some time to finish before it is stopped.
+
+        Args:
+            patience_s: seconds for the running job to finish by itself.
+        """
+        with self._guard:
+            self._is_closed = True
+            running = self._running
+        self._turn_away(STOPPING)
+        if running is not None and not running.done.wait(patience_s):
+            running.failure = STOPPING
+            running.stopping.set()
+            running.done.wait(STOP_PATIENCE_S)
+
+    def state(self) -> LaneState:
+        """Return what the lane is doing, at once."""
+        with self._guard:
+            waiting, running = len(self._queue), self._running
+            status = "broken" if self._has_failed else "stopping" if self._is_closed else "busy" if running else "ready"
+        if running is not None and self._is_overdue(running, STUCK_S):
+            status = "broken"
+        return LaneState(status, waiting, self._wait_s(waiting), self._count, self.steps, self.peak_active)
+
+    def _enter(self, job: Job) -> None:
+        with self._guard:
+            if self._has_failed or self._is_closed:
+                raise LaneError(BROKEN if self._has_failed else STOPPING)
+            if len(self._queue) >= self.places:
+                wait_s = self._wait_s(len(self._queue))
+                again = "in a minute" if wait_s is None else f"in about {max(1, round(wait_s))} s"
+                logger.warning("busy", extra={"request": job.name, "waiting": len(self._queue)})
+                raise Busy(f"The server is busy: {len(self._queue)} runs are waiting. Please try again {again}.")
+            self._queue.append(job)
+            self._jobs.pop(job.owner, None)
+            self._jobs[job.owner] = job
+            while len(self._jobs) > KEPT_JOBS + self.places:
+                del self._jobs[next(iter(self._jobs))]
+            if not self._has_worker:
+                self._has_worker = True
+                threading.Thread(target=self._serve, name="device-lane", daemon=True).start()
+
+    def _withdraw(self, job: Job) -> None:
+        """Give a waiting job's place to others."""
+        with self._guard:
+            if job not in self._queue:
+                return
+            self._queue.remove(job)
+        job.end()
+
+    def _turn_away(self, failure: str) -> None:
+        with self._guard:
+            waiting, self._queue = list(self._queue), deque()
+        for job in waiting:
+            job.end(failure)
+
+    def _is_overdue(self, job: Job, grace_s: float) -> bool:
+        is_running = job.started is not None and not job.done.is_set()
+        return is_running and time.monotonic() - job.started > self.time_limit_s + grace_s
+
+    def _too_long(self) -> str:
+        return f"This run took longer than {self.time_limit_s:.0f} s and was stopped. Try fewer steps."
+
+    def _waiting(self, job: Job) -> Progress:
+        with self._guard:
+            place = self._queue.index(job) if job in self._queue else 0
+        return Progress(ahead=place + 1, wait_s=self._wait_s(place))
+
+    def _wait_s(self, place: int) -> float | None:
+        """Estimate the seconds until a job with `place` jobs before it in the queue gets the device."""
+        running = self._running
+        if running is None:
+            return 0.0
+        durations = list(self._durations)
+        usual_s = sum(durations) / len(durations) if durations else None
+        left_s = running.progress.left_s
+        if left_s is None:
+            left_s = usual_s
+        if left_s is None or (place and usual_s is None):
+            return None
+        return left_s + place * (usual_s or 0.0)
+
+    def _serve(self) -> None:
+        """Work until the queue is empty; only one thread is ever here."""
+        while True:
+            with self._guard:
+                job = self._running = self._queue.popleft() if self._queue else None
+                if job is None:
+                    self._has_worker = False
+                    return
+                job.started = time.monotonic()
+                self._count += 1
+                self._active += 1
+                self.peak_active = max(self.peak_active, self._active)
             try:
-                if not job.stopping.is_set():
-                    job.output = work(_reporter(job))
-            except Interrupted:
-                pass
-            except (ValueError, FloatingPointError) as error:  # the pipeline's own checks: sentences for people
+                self._work(job)
+            finally:
+                with self._guard:
+                    self._active -= 1
+                    self._running = None
+                self._durations.append(time.monotonic() - job.started)
+                job.end()
+            if self._has_failed:
+                self._turn_away(BROKEN)
+
+    def _work(self, job: Job) -> None:
+        tags = {"request": job.name, "visitor": visitor_tag(job.owner)}
+        logger.info("job started", extra={**tags, "prompt": getattr(job.asked, "prompt", None)})
+        trouble = None
+        try:
+            if not job.stopping.is_set():
+                job.output = self._checked(job, job.work(self._reporter(job)))
+        except Interrupted:
+            pass
+        except Exception as error:
+            trouble = recovery.diagnose(error)
+            if trouble is recovery.Trouble.REFUSAL:
                 job.failure = str(error)
-            except Exception as error:
-                out_of_memory = _is_out_of_memory(error)
-                if not out_of_memory:
-                    logger.exception("the model failed")
-                    job.failure = "The model failed on this request. Your settings are kept; please try again."
-            # Freed out here: inside `except` the exception's frames still hold the tensors.
-            if out_of_memory:
-                job.failure = "There was not enough memory for this run. Try a smaller image or fewer steps."
-                _free_memory()
-            self._active -= 1
-        job.done.set()
-        with job.news:
-            job.news.notify_all()
+            else:
+                logger.error("job failed: %s", trouble.value, exc_info=error, extra=tags)
+        # Out here, since inside `except` the exception's frames still hold the tensors.
+        if trouble is recovery.Trouble.OUT_OF_MEMORY:
+            recovery.free_memory()
+            job.failure = NO_MEMORY
+        elif trouble is recovery.Trouble.UNEXPECTED:
+            job.failure = FAILED
+        if trouble not in (None, recovery.Trouble.REFUSAL) and not self.device_works():
+            logger.critical("the device has failed; only a new process helps", extra=tags)
+            job.failure, self._has_failed = BROKEN, True
+        facts = {"seconds": round(time.monotonic() - job.started, 2), "steps": job.progress.step}
+        end = "done" if job.output is not None else "failed" if job.failure else "stopped"
+        logger.info("job %s", end, extra={**tags, **facts})
 
+    def _checked(self, job: Job, output: JointDiTOutput) -> JointDiTOutput | None:
+        """Return the output, or None with the reason noted where the filter withholds it."""
+        job.failure = self.check(output, job.asked) if self.check else job.failure
+        return None if job.failure else output
 
-def _reporter(job: Job) -> OnStep:
-    started = time.monotonic()
+    def _reporter(self, job: Job) -> OnStep:
+        def on_step(step: int, total: int, preview: Preview) -> None:
+            self.steps += 1
+            elapsed_s = time.monotonic() - job.started
+            if elapsed_s > self.time_limit_s:
+                job.failure = self._too_long()
+                raise Interrupted
+            if job.stopping.is_set():
+                raise Interrupted
+            image, disparity = job.progress.image, job.progress.disparity
+            if self.check is None and (step % PREVIEW_EVERY == 0 or step == 1):
+                image, disparity = preview()
+                image = np.asarray(image)
+            progress = Progress(step, total, elapsed_s, image, disparity)
+            with job.news:
+                job.progress = progress
+                job.news.notify_all()
 
-    def on_step(step: int, total: int, preview: Preview) -> None:
-        if job.stopping.is_set():
-            raise Interrupted
-        image, disparity = job.progress.image, job.progress.disparity
-        if step % PREVIEW_EVERY == 0 or step == 1:
-            image, disparity = preview()
-            image = np.asarray(image)
-        progress = Progress(step, total, time.monotonic() - started, image, disparity)
-        with job.news:
-            job.progress = progress
-            job.news.notify_all()
-
-    return on_step
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(error)
-
-
-def _free_memory() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        return on_step

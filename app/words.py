@@ -33,7 +33,11 @@ def run_bar(text: str, share: float = 0.0) -> str:
 
 
 def running(progress: Progress) -> str:
-    """Return the run bar of a running job."""
+    """Return the run bar of a waiting or running job."""
+    if progress.ahead:
+        runs = "1 run is" if progress.ahead == 1 else f"{progress.ahead} runs are"
+        wait = "" if progress.wait_s is None else f" · about {seconds(max(1.0, progress.wait_s))} to wait"
+        return run_bar(f"Waiting: {runs} before yours{wait}")
     if not progress.total:
         return run_bar("Starting …")
     text = f"Step {progress.step} of {progress.total}"

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from app.lane import Lane, LaneError, Progress, Stopped
+from app.lane import Busy, Lane, LaneError, Progress, Stopped
 from jointdit_core import JointDiTOutput
 
 STEPS = 100
@@ -99,18 +99,49 @@ def test_stop_before_the_device_is_free_never_starts_the_job(pipe):
     assert seen == []
 
 
+def refused(pipe):
+    pipe.joint_generation("a red ball", num_inference_steps=0)
+
+
+def out_of_memory_on_the_gpu(pipe):
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def out_of_memory_on_the_cpu(pipe):
+    torch.empty(10**15)
+
+
+def not_finite(pipe):
+    wild = pipe.transformer.register_forward_hook(lambda module, given, out: [out.sample.fill_(torch.nan)] and None)
+    try:
+        pipe.joint_generation("a red ball", num_inference_steps=1)
+    finally:
+        wild.remove()
+
+
+def quotes_a_secret(pipe):
+    raise KeyError("secret path")
+
+
+def quotes_a_secret_as_a_value(pipe):
+    raise ValueError("secret path")
+
+
 @pytest.mark.parametrize(
-    ("error", "sentence"),
+    ("fault", "sentence"),
     [
-        (ValueError("The prompt is odd."), "The prompt is odd."),
-        (torch.OutOfMemoryError("CUDA out of memory"), "not enough memory"),
-        (KeyError("secret path"), "Your settings are kept"),
+        (refused, "num_inference_steps must be"),
+        (out_of_memory_on_the_gpu, "not enough memory"),
+        (out_of_memory_on_the_cpu, "not enough memory"),
+        (not_finite, "not finite"),
+        (quotes_a_secret, "Your settings are kept"),
+        (quotes_a_secret_as_a_value, "Your settings are kept"),
     ],
 )
-def test_an_error_is_told_in_a_sentence_and_the_next_job_is_unharmed(pipe, error, sentence):
+def test_an_error_is_told_in_a_sentence_and_the_next_job_is_unharmed(pipe, fault, sentence):
     def fail(on_step):
         generation(pipe, 2)(on_step)
-        raise error
+        fault(pipe)
 
     lane = Lane()
     *_, expected = lane.run("a", None, generation(pipe, 2, seed=5))
@@ -119,6 +150,153 @@ def test_an_error_is_told_in_a_sentence_and_the_next_job_is_unharmed(pipe, error
     assert "secret" not in str(caught.value)
     *_, output = lane.run("a", None, generation(pipe, 2, seed=5))
     assert output.image.tobytes() == expected.image.tobytes()
+    assert lane.state().status == "ready"
+
+
+def held(lane, owner="holder"):
+    """Start a job that keeps the device until it is let go; returns its report and what lets go."""
+    go = threading.Event()
+
+    def work(on_step):
+        go.wait(20)
+        return JointDiTOutput("done", None, 0, ())
+
+    run = lane.run(owner, None, work)
+    while lane.state().status != "busy":
+        next(run)
+    return run, go
+
+
+def test_a_full_queue_refuses_at_once_and_says_how_long_it_may_take(pipe):
+    lane = Lane(places=2)
+    list(lane.run("a", None, generation(pipe, 2)))
+    run, go = held(lane)
+    waiting = [lane.run(f"w{number}", None, generation(pipe, 2)) for number in range(2)]
+    progress = [next(one) for one in waiting]
+    assert [one.ahead for one in progress] == [1, 2] and progress[0].wait_s <= progress[1].wait_s
+    before = time.monotonic()
+    with pytest.raises(Busy, match=r"busy: 2 runs are waiting. Please try again in about \d+ s\."):
+        next(lane.run("late", None, generation(pipe, 2)))
+    assert time.monotonic() - before < 0.5
+    waiting[0].close()  # its place is free at once, though the device is not
+    assert next(lane.run("late", None, generation(pipe, 2))).ahead == 2
+    go.set()
+    assert [*run][-1].image == "done"
+
+
+def test_jobs_are_served_in_the_order_they_came(pipe):
+    lane, order = Lane(), []
+    run, go = held(lane)
+    runs = [
+        lane.run(str(number), None, lambda on_step, number=number: order.append(number) or JointDiTOutput(0, 0, 0, ()))
+        for number in range(6)
+    ]
+    for one in runs:
+        next(one)
+    go.set()
+    for one in (run, *runs):
+        list(one)
+    assert order == list(range(6))
+
+
+def test_an_abandoned_visitor_loses_the_running_and_the_waiting_job(pipe):
+    lane, seen = Lane(), []
+    first = lane.run("gone", None, generation(pipe))
+    while not next(first).step:
+        pass
+    second = lane.run("gone", None, generation(pipe, seen=seen))
+    next(second)
+    lane.abandon("gone")
+    for run in (first, second):
+        with pytest.raises(Stopped):
+            list(run)
+    assert seen == [] and lane.state().waiting == 0
+
+
+def test_a_job_past_its_time_is_stopped_between_steps(pipe):
+    lane = Lane(time_limit_s=0.2)
+    with pytest.raises(LaneError, match="took longer than 0 s"):
+        list(lane.run("a", None, generation(pipe)))
+    assert 0 < lane.steps < STEPS
+
+
+def test_a_step_that_hangs_is_told_in_time_and_ends_as_broken_if_it_never_returns(pipe, monkeypatch):
+    monkeypatch.setattr("app.lane.STUCK_S", 1.0)
+    lane = Lane(time_limit_s=0.3)
+    go = threading.Event()
+    run = lane.run("a", None, lambda on_step: go.wait(20))
+    before = time.monotonic()
+    with pytest.raises(LaneError, match="took longer"):
+        list(run)
+    assert time.monotonic() - before < 2
+    deadline = time.monotonic() + 5
+    while lane.state().status != "broken":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    go.set()
+
+
+def test_a_device_that_computes_no_more_breaks_the_lane_and_tells_everyone(pipe):
+    lane = Lane(device_works=lambda: False)
+    go = threading.Event()
+
+    def fail(on_step):
+        go.wait(20)
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    first = lane.run("a", None, fail)
+    next(first)
+    waiting = lane.run("b", None, generation(pipe))
+    next(waiting)
+    go.set()
+    for run in (first, waiting, lane.run("c", None, generation(pipe))):
+        with pytest.raises(LaneError, match="restarts itself"):
+            list(run)
+    assert lane.state().status == "broken"
+
+
+def test_closing_lets_the_running_job_finish_and_tells_the_waiting_ones(pipe):
+    lane = Lane()
+    run, go = held(lane)
+    waiting = lane.run("b", None, generation(pipe))
+    next(waiting)
+    closer = threading.Thread(target=lane.close, args=(10.0,))
+    closer.start()
+    for one in (waiting, lane.run("c", None, generation(pipe))):
+        with pytest.raises(LaneError, match="being restarted"):
+            list(one)
+    go.set()
+    closer.join(5)
+    assert [*run][-1].image == "done" and not closer.is_alive()
+
+
+def test_closing_stops_a_job_that_does_not_finish_in_time(pipe):
+    lane = Lane()
+    run = lane.run("a", None, generation(pipe))
+    while not next(run).step:
+        pass
+    lane.close(0.05)
+    with pytest.raises(LaneError, match="being restarted"):
+        list(run)
+
+
+def test_what_the_filter_withholds_is_neither_given_nor_previewed(pipe):
+    reason = "This picture is withheld by this server's filter."
+    lane = Lane(check=lambda output, asked: reason if asked == "bad" else None)
+    news = list(lane.run("a", "good", generation(pipe, 4)))
+    assert isinstance(news[-1], JointDiTOutput) and all(one.image is None for one in news[:-1])
+    run = lane.run("a", "bad", generation(pipe, 4))
+    with pytest.raises(LaneError, match="withheld"):
+        for one in run:
+            assert not isinstance(one, JointDiTOutput) and one.image is None
+
+
+def test_a_filter_that_fails_withholds(pipe):
+    def broken(output, asked):
+        raise RuntimeError("no weights")
+
+    with pytest.raises(LaneError, match="failed on this request"):
+        list(Lane(check=broken).run("a", None, generation(pipe, 2)))
 
 
 def test_left_jobs_do_not_pile_up(pipe):
@@ -127,4 +305,4 @@ def test_left_jobs_do_not_pile_up(pipe):
         run = lane.run(f"visitor{number}", None, generation(pipe, 2))
         next(run)
         run.close()
-    assert len(lane._jobs) <= 16
+    assert len(lane._jobs) <= 26 and lane.state().waiting == 0
