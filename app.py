@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+from app import limits
+
+os.environ.update(  # read when gradio is imported
+    GRADIO_ANALYTICS_ENABLED="False",
+    GRADIO_ANALYTICS_MAX_EVENTS="100",  # kept for the monitoring page, which is closed
+    GRADIO_ANALYTICS_CACHE_FREQUENCY="1000000000",  # its summary would take pandas at the end of every request
+)
 
 
 def main() -> int:
@@ -16,6 +23,27 @@ def main() -> int:
     parser.add_argument("--device", default=None, help="cpu or cuda; default: cuda if there is one")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for the whole network")
     parser.add_argument("--port", type=int, default=None, help="port to listen on; default: the first free from 7860")
+    guard = parser.add_argument_group("for a server that others reach")
+    guard.add_argument(
+        "--public-host", default=os.environ.get("SPACE_HOST"), help="name by which a proxy on this machine serves it"
+    )
+    guard.add_argument(
+        "--auth",
+        action="append",
+        default=[],
+        metavar="USER:PASSWORD",
+        help="ask for a log-in; again for more, or @file with one a line",
+    )
+    guard.add_argument("--filter", default=None, metavar="MODULE:FUNCTION", help="looks at each picture first")
+    guard.add_argument("--offline", action="store_true", help="refuse every connection to another machine")
+    guard.add_argument("--log-prompts", action="store_true", help="write prompts and error messages to the log, too")
+    guard.add_argument(
+        "--places", type=int, default=limits.PLACES, help="runs that may wait; more are told that it is busy"
+    )
+    guard.add_argument("--time-limit", type=float, default=limits.TIME_LIMIT_S, help="seconds a run may take")
+    guard.add_argument(
+        "--posts-per-minute", type=float, default=limits.POSTS_PER_MINUTE, help="requests from one address"
+    )
     memory = parser.add_argument(
         "--memory", default=None, help="how flux-dev fits the card; default: the fastest that does"
     )
@@ -27,10 +55,25 @@ def main() -> int:
         memory.help += f". Needs at 1024x1024: {describe_plans(1024)}"
     arguments = parser.parse_args()
 
+    from app.logs import set_up
+
+    set_up(arguments.log_prompts)
+    if arguments.offline:
+        from app.offline import go_offline
+
+        go_offline()
+    from app.session import Sessions, own_root
+
+    root = own_root()
+    os.environ["GRADIO_TEMP_DIR"] = str(root / "gradio")  # uploads and what is shown; read when the page is built
+
     import torch
 
+    from app import server
     from app.examples import FOLDER, find_examples
+    from app.filtering import load_filter
     from app.handlers import Studio
+    from app.lane import Lane
     from app.theme import CSS, theme
     from app.ui import build
     from app.words import seconds
@@ -46,31 +89,35 @@ def main() -> int:
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     preset = PRESETS[arguments.preset]
     try:
+        accounts = server.read_accounts(arguments.auth)
+        check = load_filter(arguments.filter) if arguments.filter else None
         pipe = load(preset, device, arguments.memory, arguments.compile, arguments.cache)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
+        shutil.rmtree(root, ignore_errors=True)
         return 1
     pipe.set_progress_bar_config(disable=True)
 
-    studio = Studio(pipe, preset, find_examples())
+    lane = Lane(arguments.places, arguments.time_limit, check)
+    studio = Studio(pipe, preset, find_examples(), lane, Sessions(root / "visitors"))
     name = torch.cuda.get_device_name(pipe.device) if pipe.device.type == "cuda" else "CPU"
     run_s = studio.warm_up() * preset.tasks["joint_generation"].steps["standard"]
     page = build(studio, f"{name} · about {seconds(run_s)} a picture")
-    page.queue(max_size=16, default_concurrency_limit=4)
-    page.launch(
-        server_name=arguments.host,
-        server_port=arguments.port,
+    page.queue(max_size=40, default_concurrency_limit=4, api_open=False)
+    status = server.serve(
+        page,
+        studio,
+        arguments.host,
+        arguments.port,
+        server.policy(arguments.host, arguments.public_host, arguments.posts_per_minute),
         theme=theme(),
         css_paths=CSS,
         allowed_paths=[str(FOLDER)],
-        max_file_size="40mb",
         footer_links=["api"],
-        run_history=False,
-        enable_monitoring=False,
-        show_error=False,
-        ssr_mode=False,
+        auth=accounts,
     )
-    return 0
+    shutil.rmtree(root, ignore_errors=True)
+    server.leave_now(status)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ from dataclasses import asdict
 import gradio as gr
 
 from app import inputs
-from app.handlers import SAME, Panel, Studio, checked
-from app.results import LiftSettings, Result, write_files
+from app.handlers import SAME, Panel, Studio, written
+from app.results import LiftSettings, Result
 from jointdit_core.geometry.disparity import COLORMAPS
 
-ON_DEVICE = {"concurrency_id": "device", "concurrency_limit": 1}
+ON_DEVICE = {"concurrency_id": "device", "concurrency_limit": None}  # the lane queues, and says how long it takes
 
 
 class Endpoints:
@@ -61,7 +61,7 @@ def _files(run: Iterator[Panel]) -> Iterator[tuple]:
         if not isinstance(panel.result, Result):
             yield (SAME,) * 4
             continue
-        files = checked(write_files, panel.result, LiftSettings())
+        files = written(panel.result, LiftSettings())
         yield str(files.rgb), str(files.depth_png), str(files.everything), asdict(panel.result.settings)
 
 

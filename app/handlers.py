@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,7 +21,7 @@ from app import inputs, viewer, words
 from app.examples import Example
 from app.lane import Lane, LaneError, OnStep, Stopped
 from app.results import Files, LiftSettings, Result, Settings, write_files, write_rgb_png
-from app.session import Sessions
+from app.session import Sessions, own_root
 from jointdit_core import JointDiTOutput, JointDiTPipeline
 from jointdit_core.geometry.camera import FOV_DEG
 from jointdit_core.geometry.disparity import colorize
@@ -64,9 +65,16 @@ def reset_on_refusal(run: Callable[..., Iterator[Panel]]) -> Callable[..., Itera
 class Studio:
     """The handlers of one page over one pipeline; holds nothing of a request."""
 
-    def __init__(self, pipe: JointDiTPipeline, preset: Preset, examples: list[Example]) -> None:
+    def __init__(
+        self,
+        pipe: JointDiTPipeline,
+        preset: Preset,
+        examples: list[Example],
+        lane: Lane | None = None,
+        sessions: Sessions | None = None,
+    ) -> None:
         self.pipe, self.preset, self.examples = pipe, preset, examples
-        self.lane, self.sessions = Lane(), Sessions()
+        self.lane, self.sessions = lane or Lane(), sessions or Sessions(own_root())
         self.knows_words = preset.name == "mini"  # a word-level model, which its procedural worlds can prompt
 
     def warm_up(self) -> float:
@@ -102,7 +110,7 @@ class Studio:
                 callback_on_step_end=on_step,
             )
 
-        yield from self._run(_owner(request), asked, work, colormap)
+        yield from self._run(request, asked, work, colormap)
 
     @reset_on_refusal
     def depth_estimation(
@@ -117,7 +125,7 @@ class Studio:
                 upload.image, num_inference_steps=asked.steps, seed=asked.seed, callback_on_step_end=on_step
             )
 
-        yield from self._run(_owner(request), asked, work, colormap, given_rgb=np.asarray(upload.image))
+        yield from self._run(request, asked, work, colormap, given_rgb=np.asarray(upload.image))
 
     @reset_on_refusal
     def depth_to_image(
@@ -147,11 +155,11 @@ class Studio:
                 callback_on_step_end=on_step,
             )
 
-        yield from self._run(_owner(request), asked, work, colormap, given_depth=disparity)
+        yield from self._run(request, asked, work, colormap, given_depth=disparity)
 
     def _run(
         self,
-        owner: str,
+        request: gr.Request,
         asked: Settings,
         work: Callable[[OnStep], JointDiTOutput],
         colormap: str,
@@ -159,7 +167,7 @@ class Studio:
         given_depth: np.ndarray | None = None,
     ) -> Iterator[Panel]:
         """Run `work` on the lane and show its progress; what was given is shown at once and not previewed again."""
-        started = time.monotonic()
+        started, owner = time.monotonic(), _owner(request)
         yield Panel(
             rgb=SAME if given_rgb is None else given_rgb,
             depth=SAME if given_depth is None else colorize(given_depth, colormap),
@@ -169,7 +177,7 @@ class Studio:
         )
         shown = None
         try:
-            for news in self.lane.run(owner, asked, work):
+            for news in self.lane.run(owner, asked, work, _name(request)):
                 if isinstance(news, JointDiTOutput):
                     break
                 fresh = news.image is not None and news.image is not shown
@@ -244,7 +252,7 @@ class Studio:
         """Write the result's files for the download buttons."""
         if result is None:
             return (SAME,) * len(Files._fields)
-        paths = checked(write_files, result, lifting(fov_deg, far_over_near, edge_percent, points))
+        paths = written(result, lifting(fov_deg, far_over_near, edge_percent, points))
         return tuple(gr.update(value=str(path), interactive=True) for path in paths)
 
     def surprise(self) -> str:
@@ -341,6 +349,11 @@ def _owner(request: gr.Request) -> str:
     return request.session_hash or "nobody"
 
 
+def _name(request: gr.Request) -> str:
+    """Return the name that the guard gave the request, for the log."""
+    return request.headers.get("x-request-id", "") if request.request else ""
+
+
 def _refusal(reason: object) -> gr.Error:
     return gr.Error(str(reason), title="Please check", print_exception=False)
 
@@ -351,3 +364,12 @@ def checked(function: Callable, *arguments: Any) -> Any:
         return function(*arguments)
     except ValueError as error:
         raise _refusal(error) from None
+
+
+def written(result: Result, settings: LiftSettings) -> Files:
+    """Write a result's files, all or none."""
+    try:
+        return checked(write_files, result, settings)
+    except OSError:
+        shutil.rmtree(result.folder, ignore_errors=True)
+        raise

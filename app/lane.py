@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from app import recovery
+from app.limits import PLACES, TIME_LIMIT_S
 from app.logs import visitor_tag
 from jointdit_core import Interrupted, JointDiTOutput
 
@@ -23,8 +24,6 @@ REPORT_GAP_S = 0.15  # shortest time between two reports: a page drowned in prev
 PREVIEW_EVERY = 2  # denoising steps
 KEPT_JOBS = 16  # stopped or abandoned jobs whose last preview may still be asked for
 STOP_PATIENCE_S = 10.0  # how long `stop` waits for the running step to end
-PLACES = 10  # jobs that may wait behind the running one
-TIME_LIMIT_S = 900.0  # of one job on the device; 100 steps of the largest model take a third of it
 STUCK_S = 60.0  # past the time limit a step that has not ended by then never will
 
 STOPPING = "The server is being restarted. Your settings are kept; please try again in a minute."

@@ -11,6 +11,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+PREFIX = "jointdit-studio"
 RESULTS_KEPT = 20  # of each visitor; older ones make room for new ones
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # session hashes and UUIDs; never a path, never hidden
 _LABEL_CHARS = 40
@@ -24,7 +25,7 @@ class Sessions:
         root: folder that holds them, made when first needed and readable by this user only.
     """
 
-    root: Path = Path(tempfile.gettempdir()) / "jointdit-studio"
+    root: Path
 
     def folder(self, key: str) -> Path:
         """Return a visitor's own folder, made if need be; using it keeps it young.
@@ -108,6 +109,31 @@ class Sessions:
             return False
         shutil.rmtree(trash, ignore_errors=True)
         return True
+
+
+def own_root() -> Path:
+    """Make the folder that holds everything this process keeps for visitors, readable by this user only.
+
+    What processes that were killed have left behind is deleted first, half-written or not.
+
+    Returns:
+        A new empty folder among the temporary ones; its name holds the process's id and cannot be guessed.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}-*-*"):
+        number = left.name.split("-")[2]
+        if number.isdigit() and left.lstat().st_uid == os.getuid() and not _is_running(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}-{os.getpid()}-"))
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # someone else's
+        return True
+    return True
 
 
 def slug(text: str) -> str:

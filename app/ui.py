@@ -10,6 +10,7 @@ import gradio as gr
 
 from app import endpoints, inputs, viewer, words
 from app.handlers import FAR_OVER_NEAR_RANGE, FOV_RANGE_DEG, Panel, Studio
+from app.plain import PlainBlocks
 from app.results import Files, LiftSettings
 from jointdit_core.geometry.disparity import COLORMAPS
 from jointdit_core.presets import TaskDefaults
@@ -75,7 +76,8 @@ def build(studio: Studio, status: str) -> gr.Blocks:
     Returns:
         The page; theme and style go to its `launch`.
     """
-    with gr.Blocks(title="JointDiT Studio", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as page:
+    looks = {"title": "JointDiT Studio", "analytics_enabled": False, "fill_width": True}
+    with PlainBlocks(delete_cache=(600, 3600), **looks) as page:
         gr.HTML(words.title(studio.preset.title, status))
         with gr.Row(elem_id="desk"):
             with gr.Column(elem_id="controls"):

@@ -1,0 +1,46 @@
+"""The page ends no request in a traceback: what nobody foresaw becomes one plain sentence, and a line in the log."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from typing import Any
+
+import gradio as gr
+
+from app.guard import DISK_FULL, INTERNAL, NOT_UNDERSTOOD
+
+logger = logging.getLogger(__name__)
+
+
+class PlainBlocks(gr.Blocks):
+    """Gradio's page, with a sentence for whatever goes wrong in its own checks, in a handler or in showing a result."""
+
+    async def process_api(self, *arguments: Any, **named: Any) -> dict[str, Any]:
+        """Run one event; anything raised is a `gr.Error` with a sentence, which Gradio does not print."""
+        try:
+            return await super().process_api(*arguments, **named)
+        except Exception as error:
+            raise _sentence(error) from None
+
+
+def _sentence(error: Exception) -> gr.Error:
+    if isinstance(error, gr.Error) and not error.print_exception:  # ours
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        logger.error("the disk is full", exc_info=error)
+        return gr.Error(DISK_FULL, title="Sorry", print_exception=False)
+    if isinstance(error, gr.Error | ValueError | TypeError | KeyError | AttributeError) and _before_handler(error):
+        logger.warning("request not understood", exc_info=error)
+        return gr.Error(NOT_UNDERSTOOD, title="Please check", print_exception=False)
+    logger.error("a handler failed", exc_info=error)
+    return gr.Error(INTERNAL, title="Sorry", print_exception=False)
+
+
+def _before_handler(error: Exception) -> bool:
+    """Whether it was raised while Gradio read the request, not by a handler or after it."""
+    trace, names = error.__traceback__, set()
+    while trace is not None:
+        names.add(trace.tb_frame.f_code.co_name)
+        trace = trace.tb_next
+    return not names & {"call_function", "postprocess_data"}

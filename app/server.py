@@ -1,0 +1,138 @@
+"""The server's life: start behind the guard, watch the lane, stop well."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import gradio as gr
+
+from app.decoding import MAX_FILE_BYTES
+from app.guard import LOOPBACK, Guard, Policy
+from app.handlers import VISIT_S, Studio
+from app.limits import POSTS_PER_MINUTE, host_name
+
+logger = logging.getLogger(__name__)
+
+FINISH_S = 8.0  # for the running job after a signal; within the 10 s that most supervisors give
+TELL_S = 1.0  # for the last answers to reach the visitors
+BROKEN_STATUS = 70  # EX_SOFTWARE: a supervisor should start the server again
+WATCH_S = 0.25
+TIDY_S = 600.0  # between two looks for files of visitors who never said goodbye
+
+
+def policy(host: str, public_host: str | None, posts_per_minute: float = POSTS_PER_MINUTE) -> Policy:
+    """Return who may ask a server that listens on `host` and may be known as `public_host` behind a proxy."""
+    if host_name(host) not in LOOPBACK:
+        return Policy(posts_per_minute=posts_per_minute)
+    names = {*LOOPBACK, *([host_name(public_host)] if public_host else [])}
+    return Policy(frozenset(names), posts_per_minute)
+
+
+def read_accounts(given: list[str]) -> list[tuple[str, str]] | None:
+    """Read what `--auth` was given.
+
+    Args:
+        given: each "user:password", or "@file" with one such pair a line, which keeps them out of the process list.
+
+    Returns:
+        Pairs of name and password, or None if nothing was given.
+
+    Raises:
+        ValueError: if a pair is not one, with a sentence that does not repeat it.
+        OSError: if a file cannot be read.
+    """
+    lines = []
+    for entry in given:
+        lines += Path(entry[1:]).read_text(encoding="utf-8").splitlines() if entry.startswith("@") else [entry]
+    accounts = [tuple(line.strip().split(":", 1)) for line in lines if line.strip()]
+    if given and not accounts or any(len(account) != 2 or not all(account) for account in accounts):
+        raise ValueError("--auth must be user:password, or @ and a file with one such pair a line.")
+    return accounts or None
+
+
+def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, rules: Policy, **looks: Any) -> int:
+    """Serve the page until a signal comes or the device fails.
+
+    Args:
+        page: the built page.
+        studio: its handlers.
+        host: address to listen on.
+        port: port to listen on; None for the first free one from 7860.
+        rules: who may ask.
+        **looks: what the page's `launch` takes for looks and log-in.
+
+    Returns:
+        The process's exit status: 0 after a signal, `BROKEN_STATUS` if the device failed.
+    """
+
+    @contextlib.asynccontextmanager
+    async def behind_guard(app: Any) -> AsyncIterator[None]:
+        # Gradio adds middleware of its own around what it is given; from here the guard gets around all of it.
+        app.middleware_stack = Guard(app.middleware_stack, studio.lane, rules)
+        yield
+
+    with _signals() as told_to_stop:
+        page.launch(
+            server_name=host,
+            server_port=port,
+            app_kwargs={"lifespan": behind_guard},
+            prevent_thread_lock=True,
+            max_file_size=MAX_FILE_BYTES,
+            run_history=False,
+            enable_monitoring=False,
+            show_error=False,
+            ssr_mode=False,
+            **looks,
+        )
+        for name in ("uvicorn", "uvicorn.error"):  # uvicorn sets up its own log; ours is for all
+            logging.getLogger(name).handlers.clear()
+            logging.getLogger(name).propagate = True
+        status = _watch(studio, told_to_stop)
+        logger.info("stopping")
+        studio.lane.close(FINISH_S if status == 0 else 0.0)
+        time.sleep(TELL_S)
+        page.close(verbose=False)
+    return status
+
+
+def _watch(studio: Studio, told_to_stop: threading.Event) -> int:
+    """Wait for the end; keep the visitors' folders tidy meanwhile."""
+    tidied = time.monotonic()
+    while not told_to_stop.wait(WATCH_S):
+        if studio.lane.state().status == "broken":
+            return BROKEN_STATUS
+        if time.monotonic() - tidied > TIDY_S:
+            tidied = time.monotonic()
+            studio.sessions.delete_older_than(VISIT_S)
+    return 0
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """Turn the first SIGTERM or SIGINT into an event; a second one ends the process as usual."""
+    told = threading.Event()
+
+    def tell(number: int, frame: object) -> None:
+        told.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, tell) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave_now(status: int) -> NoReturn:
+    """End the process without waiting for threads: one that hangs on the device would keep it for ever."""
+    logging.shutdown()
+    os._exit(status)
