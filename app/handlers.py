@@ -198,6 +198,10 @@ class Studio:
         """Tell a visitor whose run is in the queue so; returns the run bar and the Stop button."""
         return words.run_bar("Waiting for the model …"), STOP_ON
 
+    def rest(self) -> tuple:
+        """Put the run bar and the Stop button to rest after a run that was refused before it came here."""
+        return words.run_bar("That did not work. Your settings are kept."), STOP_OFF
+
     def stop(self, colormap: str, request: gr.Request) -> tuple:
         """Stop the visitor's run; its last preview becomes the result.
 

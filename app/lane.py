@@ -20,8 +20,10 @@ from jointdit_core import Interrupted, JointDiTOutput
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 0.25  # longest silence of a running job, so that a closed page is noticed
+WAITING_HEARTBEAT_S = 2.0  # the same of a waiting one: ten that report often would take the processor from the device
 REPORT_GAP_S = 0.15  # shortest time between two reports: a page drowned in previews answers no click
 PREVIEW_EVERY = 2  # denoising steps
+ON_THE_WAY_S = 2.0  # from the door to the lane
 KEPT_JOBS = 16  # stopped or abandoned jobs whose last preview may still be asked for
 STOP_PATIENCE_S = 10.0  # how long `stop` waits for the running step to end
 STUCK_S = 60.0  # past the time limit a step that has not ended by then never will
@@ -148,6 +150,7 @@ class Lane:
         self._running: Job | None = None
         self._has_worker = self._is_closed = self._has_failed = False
         self._jobs: dict[str, Job] = {}  # the newest of each owner
+        self._expected: deque[float] = deque()  # until when each admitted visitor is waited for
         self._durations: deque[float] = deque(maxlen=8)  # seconds of the last jobs
         self._active = self._count = self.steps = 0
         self.peak_active = 0
@@ -175,8 +178,9 @@ class Lane:
         try:
             seen: Progress | None = None
             while not job.done.is_set():
+                patience_s = WAITING_HEARTBEAT_S if job.started is None and seen is not None else HEARTBEAT_S
                 with job.news:
-                    job.news.wait_for(lambda: job.done.is_set() or job.progress is not seen, HEARTBEAT_S)  # noqa: B023
+                    job.news.wait_for(lambda: job.done.is_set() or job.progress is not seen, patience_s)  # noqa: B023
                     seen = job.progress
                 if self._is_overdue(job, HEARTBEAT_S):  # even where the step itself never ends
                     job.failure = self._too_long()
@@ -240,16 +244,33 @@ class Lane:
             status = "broken"
         return LaneState(status, waiting, self._wait_s(waiting), self._count, self.steps, self.peak_active)
 
+    def admit(self) -> str | None:
+        """Let one more visitor on the way to `run`; return a sentence for them instead if the places are taken."""
+        now = time.monotonic()
+        with self._guard:
+            while self._expected and self._expected[0] < now:  # refused on the way for another reason
+                self._expected.popleft()
+            waiting = len(self._queue)
+            if waiting + len(self._expected) < self.places + (self._running is None):
+                self._expected.append(now + ON_THE_WAY_S)
+                return None
+        return self._busy(waiting)
+
+    def _busy(self, waiting: int) -> str:
+        """Say so; the estimate is that of the last one in the queue."""
+        wait_s = self._wait_s(waiting)
+        again = "in a minute" if wait_s is None else f"in about {max(1, round(wait_s))} s"
+        return f"The server is busy: all {self.places} places in the queue are taken. Please try again {again}."
+
     def _enter(self, job: Job) -> None:
         with self._guard:
             if self._has_failed or self._is_closed:
                 raise LaneError(BROKEN if self._has_failed else STOPPING)
             if len(self._queue) >= self.places:
-                wait_s = self._wait_s(len(self._queue))
-                again = "in a minute" if wait_s is None else f"in about {max(1, round(wait_s))} s"
-                logger.warning("busy", extra={"request": job.name, "waiting": len(self._queue)})
-                raise Busy(f"The server is busy: {len(self._queue)} runs are waiting. Please try again {again}.")
+                raise Busy(self._busy(len(self._queue)))
             self._queue.append(job)
+            if self._expected:
+                self._expected.popleft()
             self._jobs.pop(job.owner, None)
             self._jobs[job.owner] = job
             while len(self._jobs) > KEPT_JOBS + self.places:
@@ -284,6 +305,15 @@ class Lane:
             place = self._queue.index(job) if job in self._queue else 0
         return Progress(ahead=place + 1, wait_s=self._wait_s(place))
 
+    def _call_up(self) -> None:
+        """Wake those who wait: each is one place nearer."""
+        with self._guard:
+            waiting = list(self._queue)
+        for job in waiting:
+            with job.news:
+                job.progress = Progress()
+                job.news.notify_all()
+
     def _wait_s(self, place: int) -> float | None:
         """Estimate the seconds until a job with `place` jobs before it in the queue gets the device."""
         running = self._running
@@ -310,6 +340,7 @@ class Lane:
                 self._count += 1
                 self._active += 1
                 self.peak_active = max(self.peak_active, self._active)
+            self._call_up()
             try:
                 self._work(job)
             finally:
@@ -324,6 +355,9 @@ class Lane:
     def _work(self, job: Job) -> None:
         tags = {"request": job.name, "visitor": visitor_tag(job.owner)}
         logger.info("job started", extra={**tags, "prompt": getattr(job.asked, "prompt", None)})
+        with job.news:
+            job.progress = Progress()
+            job.news.notify_all()
         trouble = None
         try:
             if not job.stopping.is_set():

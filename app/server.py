@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import gradio as gr
 
+from app import endpoints
 from app.decoding import MAX_FILE_BYTES
 from app.guard import LOOPBACK, Guard, Policy
 from app.handlers import VISIT_S, Studio
@@ -76,7 +77,7 @@ def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, rules: P
     @contextlib.asynccontextmanager
     async def behind_guard(app: Any) -> AsyncIterator[None]:
         # Gradio adds middleware of its own around what it is given; from here the guard gets around all of it.
-        app.middleware_stack = Guard(app.middleware_stack, studio.lane, rules)
+        app.middleware_stack = Guard(app.middleware_stack, studio.lane, rules, _runs(page))
         yield
 
     with _signals() as told_to_stop:
@@ -101,6 +102,12 @@ def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, rules: P
         time.sleep(TELL_S)
         page.close(verbose=False)
     return status
+
+
+def _runs(page: gr.Blocks) -> frozenset[str]:
+    """Numbers and names of the events that need the device."""
+    runs = [event for event in page.fns.values() if event.concurrency_id == endpoints.ON_DEVICE["concurrency_id"]]
+    return frozenset(str(name) for event in runs for name in (event._id, event.api_name))
 
 
 def _watch(studio: Studio, told_to_stop: threading.Event) -> int:

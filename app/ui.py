@@ -291,7 +291,9 @@ def _wire_runs(studio: Studio, tabs: dict[str, Tab], results: Results) -> None:
     for run, (tab, given, triggers) in runs.items():
         outputs = [*results.panel[:-1], tab.seed]
         gr.on(triggers, studio.waiting, None, [results.panel.bar, results.panel.stop], queue=False, **QUIET)
-        started.append(gr.on(triggers, run, [*given, results.colormap], outputs, **endpoints.ON_DEVICE, **QUIET))
+        begun = gr.on(triggers, run, [*given, results.colormap], outputs, **endpoints.ON_DEVICE, **QUIET)
+        begun.failure(studio.rest, None, [results.panel.bar, results.panel.stop], queue=False, **QUIET)
+        started.append(begun)
     results.panel.stop.click(
         studio.stop, results.colormap, list(results.panel[:-1]), cancels=started, queue=False, **QUIET
     )

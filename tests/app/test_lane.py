@@ -175,13 +175,24 @@ def test_a_full_queue_refuses_at_once_and_says_how_long_it_may_take(pipe):
     progress = [next(one) for one in waiting]
     assert [one.ahead for one in progress] == [1, 2] and progress[0].wait_s <= progress[1].wait_s
     before = time.monotonic()
-    with pytest.raises(Busy, match=r"busy: 2 runs are waiting. Please try again in about \d+ s\."):
+    with pytest.raises(Busy, match=r"busy: all 2 places in the queue are taken. Please try again in about \d+ s\."):
         next(lane.run("late", None, generation(pipe, 2)))
     assert time.monotonic() - before < 0.5
     waiting[0].close()  # its place is free at once, though the device is not
     assert next(lane.run("late", None, generation(pipe, 2))).ahead == 2
     go.set()
     assert [*run][-1].image == "done"
+
+
+def test_a_crowd_at_the_door_is_counted_before_it_reaches_the_lane(pipe, monkeypatch):
+    monkeypatch.setattr("app.lane.ON_THE_WAY_S", 0.2)
+    lane = Lane(places=2)
+    assert [lane.admit() is None for _ in range(5)] == [True, True, True, False, False]
+    assert lane.admit().startswith("The server is busy")
+    time.sleep(0.25)  # refused on the way, for another reason
+    assert lane.admit() is None
+    list(lane.run("a", None, generation(pipe, 2)))
+    assert [lane.admit() is None for _ in range(4)] == [True, True, True, False]
 
 
 def test_jobs_are_served_in_the_order_they_came(pipe):
