@@ -93,7 +93,8 @@ class Answer:
     status: int | None = None
     failed: bool = False  # the application answers with a server error, which is replaced
     ended: bool = False
-    refusal: Refused | None = None  # found while the body came in
+    refusal: Refused | None = None  # what is said instead
+    is_ours: bool = False  # from here on it is said
     own: dict[str, str] = field(default_factory=dict)
 
 
@@ -154,13 +155,12 @@ class Guard:
         except Refused as refusal:
             answer.refusal = refusal
         except Exception as error:
-            answer.failed = True
             answer.refusal = answer.refusal or _explain(error, scope)
         if answer.refusal is None and answer.failed:
             answer.refusal = _explain(None, scope)
         if answer.refusal is not None and answer.status is None:
             content = {"error": answer.refusal.sentence, "detail": answer.refusal.sentence}
-            answer.failed = False
+            answer.is_ours = True
             response = JSONResponse(content, answer.refusal.status, headers=answer.refusal.headers)
             await response(scope, receive, outward)
 
@@ -239,10 +239,10 @@ class Guard:
         """Add our headers, and hold back what must not be sent."""
 
         async def outward(message: Message) -> None:
-            if answer.refusal is not None and answer.status is None and answer.failed:
+            if answer.refusal is not None and answer.status is None and not answer.is_ours:
                 return
             if message["type"] == "http.response.start":
-                if message["status"] >= 500 and message["status"] != 503:
+                if message["status"] >= 500 and message["status"] != 503 and not answer.is_ours:
                     answer.failed = True
                     return
                 answer.status = message["status"]
@@ -277,7 +277,7 @@ class _Counted:
         return message
 
     def _refuse(self, refusal: Refused) -> None:
-        self.answer.refusal, self.answer.failed = refusal, True  # whatever the application makes of it
+        self.answer.refusal = refusal  # whatever the application makes of it
         raise refusal
 
 

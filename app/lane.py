@@ -266,7 +266,7 @@ class Lane:
         with self._guard:
             if self._has_failed or self._is_closed:
                 raise LaneError(BROKEN if self._has_failed else STOPPING)
-            if len(self._queue) >= self.places:
+            if len(self._queue) >= self.places + (self._running is None):
                 raise Busy(self._busy(len(self._queue)))
             self._queue.append(job)
             if self._expected:
