@@ -99,7 +99,7 @@ def main() -> int:
     pipe.set_progress_bar_config(disable=True)
 
     lane = Lane(arguments.places, arguments.time_limit, check)
-    studio = Studio(pipe, preset, find_examples(), lane, Sessions(root / "visitors"))
+    studio = Studio(pipe, preset, find_examples(), Sessions(root / "visitors"), lane)
     name = torch.cuda.get_device_name(pipe.device) if pipe.device.type == "cuda" else "CPU"
     run_s = studio.warm_up() * preset.tasks["joint_generation"].steps["standard"]
     page = build(studio, f"{name} · about {seconds(run_s)} a picture")

@@ -95,6 +95,7 @@ class Answer:
     ended: bool = False
     refusal: Refused | None = None  # what is said instead
     is_ours: bool = False  # from here on it is said
+    is_stream: bool = False  # of events
     own: dict[str, str] = field(default_factory=dict)
 
 
@@ -163,6 +164,8 @@ class Guard:
             answer.is_ours = True
             response = JSONResponse(content, answer.refusal.status, headers=answer.refusal.headers)
             await response(scope, receive, outward)
+        elif answer.is_stream and not answer.ended:  # the application gave up in the middle
+            await outward({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _health(self) -> JSONResponse:
         state = self.lane.state()
@@ -247,6 +250,7 @@ class Guard:
                     return
                 answer.status = message["status"]
                 headers = MutableHeaders(scope=message)
+                answer.is_stream = headers.get("content-type", "").startswith("text/event-stream")
                 for name, value in answer.own.items():
                     headers[name] = value
             elif answer.status is None:  # the body of an answer that is replaced

@@ -21,7 +21,7 @@ from app import inputs, viewer, words
 from app.examples import Example
 from app.lane import Lane, LaneError, OnStep, Stopped
 from app.results import Files, LiftSettings, Result, Settings, write_files, write_rgb_png
-from app.session import Sessions, own_root
+from app.session import Sessions
 from jointdit_core import JointDiTOutput, JointDiTPipeline
 from jointdit_core.geometry.camera import FOV_DEG
 from jointdit_core.geometry.disparity import colorize
@@ -70,11 +70,11 @@ class Studio:
         pipe: JointDiTPipeline,
         preset: Preset,
         examples: list[Example],
+        sessions: Sessions,
         lane: Lane | None = None,
-        sessions: Sessions | None = None,
     ) -> None:
         self.pipe, self.preset, self.examples = pipe, preset, examples
-        self.lane, self.sessions = lane or Lane(), sessions or Sessions(own_root())
+        self.lane, self.sessions = lane or Lane(), sessions
         self.knows_words = preset.name == "mini"  # a word-level model, which its procedural worlds can prompt
 
     def warm_up(self) -> float:

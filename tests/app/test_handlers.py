@@ -35,9 +35,7 @@ def visitor(name: str = "visitor") -> gr.Request:
 
 @pytest.fixture
 def studio(pipe, tmp_path):
-    one = Studio(pipe, PRESETS["mini"], [])
-    one.sessions = Sessions(tmp_path / "sessions")
-    return one
+    return Studio(pipe, PRESETS["mini"], [], Sessions(tmp_path / "sessions"))
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def ask(guard, method="GET", path="/", body=b"", headers=(), chunks=None, query=
     scope = {"type": "http", "method": method, "path": path, "headers": head, "query_string": query}
     asyncio.run(guard({**scope, "client": (client, 1)}, receive, send))
     starts = [message for message in sent if message["type"] == "http.response.start"]
-    assert len(starts) == 1
+    assert len(starts) == 1 and not sent[-1].get("more_body")
     answered = b"".join(message.get("body", b"") for message in sent[1:])
     return starts[0]["status"], {k.decode(): v.decode() for k, v in starts[0]["headers"]}, answered
 
@@ -257,6 +257,7 @@ def test_closing_the_stream_of_events_early_gives_the_device_back():
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"x", "more_body": True})
         await receive()
+        await send({"type": "http.response.body", "body": b""})
 
     guard = guarded(Echo(stream))
     left = []
@@ -298,6 +299,16 @@ def test_a_server_error_of_the_application_is_replaced():
     for method, path, status in (("POST", f"{limits.API}/run/predict", 400), ("GET", "/", 500)):
         got, _, body = ask(guarded(Echo(fail)), method, path, b"{}" if method == "POST" else b"")
         assert got == status and b"secret" not in body
+
+
+def test_a_stream_that_the_application_gives_up_is_ended(caplog):
+    async def fail(scope, receive, send):
+        head = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": b"data: 1", "more_body": True})
+        raise KeyError("secret")
+
+    assert ask(guarded(Echo(fail)), path=f"{limits.API}/queue/data")[2] == b"data: 1"
 
 
 NAMES = st.sampled_from([b"host", b"origin", b"content-length", b"x-forwarded-host", b"range", b"cookie", b"x"])
