@@ -36,9 +36,10 @@ def main() -> int:
         with Server(folder, FREE, "--offline") as server:
             show("Load and soak", checks.load(server, times(1500)))
         with Server(folder, FREE, "--offline") as server:
-            show("Interruptions", checks.interruptions(server, times(20)))
+            show("Interruptions", checks.interruptions(server, times(20)) + checks.departure(server))
             show("More visitors than places", checks.crowd(server, 10, 50))
             show("Access", checks.access(server))
+            show("Odd requests", checks.surface(server, times(1000)))
             show("Bad inputs", checks.bad_inputs(server, every=max(1, round(1 / scale))))
         show("Faults", checks.faults(folder, times(10)))
         show("Stops", checks.terminated(folder) + checks.killed(folder))

@@ -146,6 +146,30 @@ def interruptions(server: Server, times: int) -> list[Row]:
     return [*rows, Row("next result bit-exact", "yes" if right else "no", "yes", right)]
 
 
+def departure(server: Server) -> list[Row]:
+    """A page that is closed in the middle of a run takes its run and its files with it."""
+    visitor = Visitor(server)
+    heart = visitor.http.stream("GET", f"{API}/heartbeat/{visitor.session}")
+    heart.__enter__()
+    result = visitor.run("joint_generation", SHORT, fetch=False).data[0]["path"]
+    folder = Path(result).parents[2] / "visitors" / visitor.session
+    had_files = any(folder.iterdir())
+    _, (stream, _) = begin(server, visitor)
+    before = server.health()["steps"]
+    for part in (stream, heart):
+        part.__exit__(None, None, None)
+    visitor.http.close()
+    steps = server.await_idle()["steps"] - before
+    deadline = time.monotonic() + 20
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    gone = had_files and not folder.exists()
+    return [
+        at_most("closed page: steps until the device is free", steps, 2),
+        Row("its files gone", str(gone), "True", gone),
+    ]
+
+
 def crowd(server: Server, places: int, joins: int) -> list[Row]:
     """More visitors at once than places: the excess hears so at once, and health goes on answering."""
     holder = Visitor(server)
@@ -235,9 +259,17 @@ def json_lines(log: Path) -> str:
 
 
 def terminated(folder: Path) -> list[Row]:
-    """SIGTERM in the middle of a run."""
-    with Server(folder, FREE) as server:
+    """A server that asks for a log-in, ended by SIGTERM in the middle of a run."""
+    account = ("ann", "secret-word")
+    with Server(folder, FREE, f"--auth={':'.join(account)}", account=account) as server:
         visitor = Visitor(server)
+        stranger = httpx.Client(base_url=server.url, timeout=30, verify=False)
+        file = visitor.upload(corpus.saved(corpus.noise()))
+        wrong = stranger.post("/login", data={"username": "ann", "password": "secret"}).status_code
+        closed = [stranger.get(path).status_code for path in ("/config", f"{API}/info", f"{API}/file={file}")]
+        closed += [
+            stranger.post(f"{API}/{path}", json={"data": SHORT}).status_code for path in ("upload", "queue/join")
+        ]
         _, (_, response) = begin(server, visitor)
         lines: list[str] = []
 
@@ -253,7 +285,9 @@ def terminated(folder: Path) -> list[Row]:
         reader.join(10)
         ends = [json.loads(line[6:]) for line in lines if "process_completed" in line]
         told = bool(ends) and (ends[-1]["success"] or "restarted" in str(ends[-1]["output"].get("error")))
+    shut = wrong == 400 and set(closed) == {401} and "secret" not in server.log.read_text()
     return [
+        Row("without a log-in", f"{wrong}, {set(closed)}", "400, {401}", shut),
         Row("SIGTERM in a run: visitor told", str(told), "True", told),
         at_most("seconds to the end", seconds, 15),  # a promise on any machine
         Row("exit status, children left", f"{status}, {len(children)}", "0, 0", status == 0 and not children),
@@ -306,6 +340,77 @@ def sent(visitor: Visitor, file: corpus.File) -> Outcome:
     if answer.status_code != 200:
         return Outcome("refused", str(answer.json().get("detail")) if answer.content[:1] == b"{" else answer.text)
     return visitor.run(file.task, file.data(file_data(answer.json()[0])), fetch=False)
+
+
+def surface(server: Server, requests: int) -> list[Row]:
+    """Odd requests to every route that is open: no server error, nothing of the machine in an answer."""
+    random = np.random.default_rng(0)
+    values = [None, "", 0, -1, 2**70, 1.5, True, [], {}, "x" * 3000, "../../x", "\0", "\ud83d", [[[]]], {"path": None}]
+    values += [
+        {"path": "/etc/passwd"},
+        {"__type__": "state"},
+        {"path": "x", "url": "http://127.0.0.1:1"},
+        "a",
+        7,
+        31,
+        32,
+    ]
+    posts = [
+        "queue/join",
+        "cancel",
+        "reset",
+        "run/predict",
+        "run/stop",
+        "api/waiting",
+        "call/joint_generation",
+        "upload",
+    ]
+    posts += ["call/v2/joint_generation", "call/nothing", "run/nothing"]
+    gets = [
+        "info",
+        "openapi.json",
+        "startup-events",
+        "app_id",
+        "user",
+        "token",
+        "queue/status",
+        "file=",
+        "file=x",
+        "file=%",
+    ]
+    gets += ["queue/data", "queue/data?session_hash=%00", "upload_progress", "upload_progress?upload_id=x", "call/a/b"]
+    fields = ["data", "fn_index", "session_hash", "event_id", "trigger_id", "event_data", "simple_format", "batched"]
+    failed, leaks = [], []
+    with Visitor(server) as visitor:
+        for _ in range(requests):
+            chosen = random.choice(len(fields), random.integers(0, 7), replace=False)
+            body = {fields[index]: values[random.integers(len(values))] for index in chosen}
+            if random.random() < 0.5:
+                body["data"] = [values[index] for index in random.integers(0, len(values), random.integers(0, 8))]
+            if random.random() < 0.5:
+                body["fn_index"] = int(random.choice([server.functions["joint_generation"], 0, 16, 18, 24, 32]))
+            if random.random() < 0.3:
+                path = str(random.choice(gets))
+                answer = visitor.http.get(f"{API}/{path}")
+            else:
+                path = str(random.choice(posts))
+                content = json.dumps(body).encode()
+                content = content[: random.integers(0, len(content))] if random.random() < 0.1 else content
+                kind = {
+                    "content-type": random.choice(["application/json", "text/plain", "multipart/form-data; boundary=x"])
+                }
+                answer = visitor.http.post(f"{API}/{path}", content=content, headers=kind)
+            if answer.status_code >= 500:
+                failed.append((path, answer.status_code, body))
+            if path not in ("info", "openapi.json") and LEAK.search(answer.text):
+                leaks.append((path, answer.text[:200]))
+        server.await_idle()
+        right = visitor.run("joint_generation", SHORT).kind == "done"
+    return [
+        Row(f"{requests} odd requests: server errors", str(failed[:3] or 0), "0", not failed),
+        Row("tracebacks or paths in an answer", str(leaks[:3] or 0), "0", not leaks),
+        Row("serves afterwards", str(right), "True", right),
+    ]
 
 
 def access(server: Server) -> list[Row]:

@@ -29,7 +29,14 @@ FREE = "--posts-per-minute=1000000"  # all visitors of a test come from one addr
 class Server:
     """`python app.py` on a port of its own, logging to a file."""
 
-    def __init__(self, folder: Path, *flags: str, start: tuple[str, ...] = ("app.py",), **environment: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        start: tuple[str, ...] = ("app.py",),
+        account: tuple[str, str] | None = None,
+    ) -> None:
+        self.account = account
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -41,7 +48,7 @@ class Server:
                 cwd=ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
             )
         self.watched = psutil.Process(self.process.pid)
         self.http = httpx.Client(base_url=self.url, timeout=10, verify=False)  # no TLS here: making its context is slow
@@ -51,7 +58,14 @@ class Server:
                 self.process.kill()
                 raise RuntimeError(self.log.read_text())
             time.sleep(0.2)
+        self.log_in(self.http)
         self.functions = self._functions()
+
+    def log_in(self, client: httpx.Client) -> None:
+        """Log a client in, where that is asked for."""
+        if self.account is not None:
+            answer = client.post("/login", data=dict(zip(("username", "password"), self.account, strict=True)))
+            assert answer.status_code == 200, answer.text
 
     def _answers(self) -> bool:
         with contextlib.suppress(httpx.HTTPError):
@@ -111,6 +125,7 @@ class Visitor:
     def __init__(self, server: Server, **headers: str) -> None:
         self.server, self.session = server, secrets.token_hex(6)
         self.http = httpx.Client(base_url=server.url, timeout=ANSWER_S, headers=headers, verify=False)
+        server.log_in(self.http)
 
     def __enter__(self) -> Visitor:
         """Return itself."""

@@ -29,7 +29,7 @@ def test_mixed_requests_of_several_visitors_are_all_answered_right(server):
 
 
 def test_interrupted_runs_give_the_device_back(server):
-    hold(checks.interruptions(server, 1))
+    hold(checks.interruptions(server, 1) + checks.departure(server))
 
 
 def test_a_crowd_is_told_that_it_is_busy(server):
@@ -38,6 +38,10 @@ def test_a_crowd_is_told_that_it_is_busy(server):
 
 def test_what_is_not_ones_own_cannot_be_reached(server):
     hold(checks.access(server))
+
+
+def test_odd_requests_are_answered_without_a_server_error(server):
+    hold(checks.surface(server, 150))
 
 
 def test_bad_inputs_over_http_are_refused_in_words(server):
