@@ -16,12 +16,13 @@ os.environ.update(  # read when gradio is imported
 )
 
 
-def main() -> int:
-    """Parse flags, load the pipeline, launch."""
+def read_flags() -> argparse.Namespace:
+    """Parse the command line; what only the libraries know is checked later."""
     parser = argparse.ArgumentParser(description="JointDiT Studio: a picture and its depth, made together.")
     parser.add_argument("--preset", default="mini", help="mini (embedded, default) or flux-dev (released weights)")
     parser.add_argument("--device", default=None, help="cpu or cuda; default: cuda if there is one")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for the whole network")
+    here = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # hosts of Gradio pages set it
+    parser.add_argument("--host", default=here, help="address to listen on; 0.0.0.0 for the whole network")
     parser.add_argument("--port", type=int, default=None, help="port to listen on; default: the first free from 7860")
     guard = parser.add_argument_group("for a server that others reach")
     guard.add_argument(
@@ -53,7 +54,12 @@ def main() -> int:
         from jointdit_core.memory import describe_plans
 
         memory.help += f". Needs at 1024x1024: {describe_plans(1024)}"
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Load the pipeline and serve the page."""
+    arguments = read_flags()
 
     from app.logs import set_up
 
@@ -81,14 +87,13 @@ def main() -> int:
     from jointdit_core.presets import PRESETS, load
     from jointdit_core.speed import CACHES
 
-    if arguments.preset not in PRESETS:
-        parser.error(f"--preset must be one of {', '.join(PRESETS)}")
-    for flag, value, known in (("--memory", arguments.memory, PLANS), ("--cache", arguments.cache, CACHES)):
-        if value is not None and value not in known:
-            parser.error(f"{flag} must be one of {', '.join(known)}")
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    preset = PRESETS[arguments.preset]
+    choices = {"preset": PRESETS, "memory": PLANS, "cache": CACHES}
     try:
+        for flag, known in choices.items():
+            if getattr(arguments, flag) not in (None, *known):
+                raise ValueError(f"--{flag} must be one of {', '.join(known)}.")
+        preset = PRESETS[arguments.preset]
+        device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         accounts = server.read_accounts(arguments.auth)
         check = load_filter(arguments.filter) if arguments.filter else None
         pipe = load(preset, device, arguments.memory, arguments.compile, arguments.cache)

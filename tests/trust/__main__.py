@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.trust import checks
+from tests.trust import checks, hostile
 from tests.trust.studio import FREE, Server
 
 
@@ -38,9 +38,9 @@ def main() -> int:
         with Server(folder, FREE, "--offline") as server:
             show("Interruptions", checks.interruptions(server, times(20)) + checks.departure(server))
             show("More visitors than places", checks.crowd(server, 10, 50))
-            show("Access", checks.access(server))
-            show("Odd requests", checks.surface(server, times(1000)))
-            show("Bad inputs", checks.bad_inputs(server, every=max(1, round(1 / scale))))
+            show("Access", hostile.access(server))
+            show("Odd requests", hostile.surface(server, times(1000)))
+            show("Bad inputs", hostile.bad_inputs(server, every=max(1, round(1 / scale))))
         show("Faults", checks.faults(folder, times(10)))
         show("Stops", checks.terminated(folder) + checks.killed(folder))
     failed = sum(not row.holds for row in rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.trust import checks
+from tests.trust import checks, hostile
 from tests.trust.studio import FREE, Server
 
 
@@ -37,15 +37,15 @@ def test_a_crowd_is_told_that_it_is_busy(server):
 
 
 def test_what_is_not_ones_own_cannot_be_reached(server):
-    hold(checks.access(server))
+    hold(hostile.access(server))
 
 
 def test_odd_requests_are_answered_without_a_server_error(server):
-    hold(checks.surface(server, 150))
+    hold(hostile.surface(server, 150))
 
 
 def test_bad_inputs_over_http_are_refused_in_words(server):
-    hold(checks.bad_inputs(server, every=12))
+    hold(hostile.bad_inputs(server, every=12))
 
 
 def test_faults_are_told_plainly_and_harm_nobody_else(tmp_path):
