@@ -98,7 +98,9 @@ def _train(args: argparse.Namespace) -> None:
     pairs = LatentPairs.load(args.cache, pipeline.vae, len(pipeline.tokenizer), _device())
     if not args.model:
         pipeline.transformer.token_std.copy_(pairs.token_std())
-    Trainer(pipeline, config, args.state, args.out).run(pairs)
+    trainer = Trainer(pipeline, config, args.state, args.out)
+    trainer.run(pairs)
+    trainer.accelerator.end_training()
 
 
 def main(arguments: list[str] | None = None) -> None:

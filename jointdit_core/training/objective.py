@@ -12,7 +12,7 @@ from torch import nn
 
 from ..denoise import add_noise
 from ..encode import TokenIds, encode_tokens, pack_latents
-from ..model.joint_attention import merge_branches
+from ..model.joint_attention import merge_branches, split_branches
 from ..pipeline import JointDiTPipeline
 from .sigmas import SigmaSampling, sample_sigmas
 from .velocity import predict_velocity
@@ -113,36 +113,56 @@ class Objective:
         return torch.where(dropped[:, None], self.empty_prompt, captions)
 
     def __call__(
-        self, parts: nn.Module, latents_rgb: torch.Tensor, latents_depth: torch.Tensor, captions: torch.Tensor
+        self,
+        parts: nn.Module,
+        latents_rgb: torch.Tensor,
+        latents_depth: torch.Tensor,
+        captions: torch.Tensor,
+        share: tuple[int, int] = (0, 1),
     ) -> torch.Tensor:
-        """Compute the loss of a batch.
+        """Compute the loss of a batch, or one process's share of it.
+
+        Every process draws the noise of the whole batch, so that many train exactly as one does.
 
         Args:
             parts: `TrainedParts`, perhaps wrapped.
             latents_rgb: (B, C/4, h, w) clean scaled latents.
             latents_depth: (B, C/4, h, w).
             captions: (B, T) ids.
+            share: (i, n): the pairs i, i + n, ... of the batch.
 
         Returns:
-            Mean squared error over all noisy rows of both branches, a scalar.
+            Mean squared error over all noisy rows of both branches, a scalar; the mean over all shares is the batch's.
         """
         clean = merge_branches(pack_latents(latents_rgb.float()), pack_latents(latents_depth.float()))  # (2B, L, C)
         grid = latents_rgb.shape[-2:]
         noise = torch.randn_like(clean)
         sigma_rgb, sigma_depth = sample_sigmas(self.sampling, len(captions), captions.device)
-        sigmas = merge_branches(sigma_rgb, sigma_depth)
-        x = add_noise(clean, noise, sigmas[:, None, None])
-        target = noise - clean
         captions = self.drop_words(captions, image_given=sigma_rgb < sigma_depth)
         scale = torch.ones(len(captions), device=captions.device) if self.guidance else None
+        taught = torch.rand(len(captions), device=captions.device) < 0.75
         if self.teacher is not None:
-            taught = torch.rand_like(scale) < 0.75
             scale = torch.where(taught, 1 + (self.max_guidance - 1) * torch.rand_like(scale), scale)
+        sigmas = merge_branches(sigma_rgb, sigma_depth)
+        # The velocity of an exactly clean branch is never used, and cannot be known.
+        noisy = (sigmas > 0).float()  # (2B,)
+        rows_of_a_share = noisy.sum() / share[1]
+
+        def own(rows: torch.Tensor) -> torch.Tensor:
+            return rows[share[0] :: share[1]]
+
+        def own_of_both(rows: torch.Tensor) -> torch.Tensor:
+            return merge_branches(*map(own, split_branches(rows)))
+
+        clean, noise, sigmas, noisy = (own_of_both(rows) for rows in (clean, noise, sigmas, noisy))
+        captions, scale = own(captions), scale if scale is None else own(scale)
+        x = add_noise(clean, noise, sigmas[:, None, None])
+        target = noise - clean
+        if self.teacher is not None:
             guided = self.guided_velocity(x, sigmas, captions, grid, scale)
-            target = torch.where(merge_branches(taught, taught)[:, None, None], guided, target)
-        errors = (parts(x, sigmas, captions, grid, scale) - target).square().mean((1, 2))  # (2B,)
-        noisy = (sigmas > 0).float()  # the velocity of an exactly clean branch is never used, and cannot be known
-        return (errors * noisy).sum() / noisy.sum()  # Eq. 4
+            target = torch.where(own_of_both(merge_branches(taught, taught))[:, None, None], guided, target)
+        errors = (parts(x, sigmas, captions, grid, scale) - target).square().mean((1, 2))  # (2B / n,)
+        return (errors * noisy).sum() / rows_of_a_share  # Eq. 4
 
     @torch.no_grad()
     def guided_velocity(

@@ -1,9 +1,13 @@
 """The loop at tiny size: it learns, survives a kill, and exports what it averaged."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from jointdit_core.model.transformer import added_parameters
 from jointdit_core.pipeline import JointDiTPipeline
@@ -12,6 +16,7 @@ from jointdit_core.training.mini import build_mini
 from jointdit_core.training.objective import Objective, TrainedParts
 from jointdit_core.training.sigmas import SigmaSampling
 from jointdit_core.worlds import VOCABULARY
+from tests.training import two_processes
 from tests.training.conftest import TINY
 
 CONFIG = TrainConfig(minutes=0.02, batch_size=8, warmup_steps=5, compile=False, ema_decay=0.9, cooldown=0.0)
@@ -62,6 +67,19 @@ def test_the_export_is_the_average_and_runs(pipeline, pairs, tmp_path):
     loaded.set_progress_bar_config(disable=True)
     out = loaded.joint_generation("a red ball", num_inference_steps=2, seed=0)
     assert out.image.size == (64, 64)
+
+
+def test_two_processes_train_as_one(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*command, "-m", "tests.training.two_processes", str(tmp_path)], env=environment, check=True, timeout=300
+    )
+    together = load_file(tmp_path / "state" / "model.safetensors")
+    alone = two_processes.train(tmp_path / "alone")
+    for name, parameter in alone.parts.named_parameters():
+        if name in together:  # a shared tensor is kept once
+            assert torch.allclose(together[name], parameter, atol=1e-5), name
 
 
 def test_frozen_training_moves_the_added_parameters_only(pipeline, pairs, tmp_path):
