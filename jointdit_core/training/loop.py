@@ -150,7 +150,9 @@ class Trainer:
         parts.to(self.accelerator.device)
         if config.distill_guidance > 1:
             self.objective.distill_from(parts, config.distill_guidance)
-        self.parts, *self.optimizers = self.accelerator.prepare(parts, *make_optimizers(parts, config))
+        optimizers = make_optimizers(parts, config)
+        self.rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]  # of this run, whatever was resumed
+        self.parts, *self.optimizers = self.accelerator.prepare(parts, *optimizers)
         self.ema = EMAModel(
             self.parts.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
         )
@@ -210,9 +212,9 @@ class Trainer:
             loss = self.objective(self.parts, *batch, share)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.parts.parameters(), 1.0)
-        for optimizer in self.optimizers:
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = factor * group.setdefault("base_lr", group["lr"])
+                group["lr"] = factor * rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.ema.step(self.parts.parameters())

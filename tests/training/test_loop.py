@@ -56,6 +56,15 @@ def test_a_killed_run_goes_on_where_it_saved(pipeline, pairs, tmp_path):
     assert not (tmp_path / "state.partial").exists()
 
 
+def test_a_resumed_run_takes_its_own_rates(pipeline, pairs, tmp_path):
+    first = trainer(pipeline, tmp_path, lr_matrix=1e-3)
+    first.step(pairs, 0.0)
+    first.save()
+    second = trainer(pipeline, tmp_path, lr_matrix=4e-3, warmup_steps=1)
+    second.step(pairs, 0.0)
+    assert second.optimizers[0].param_groups[0]["lr"] == pytest.approx(4e-3)
+
+
 def test_the_export_is_the_average_and_runs(pipeline, pairs, tmp_path):
     run = trainer(pipeline, tmp_path)
     run.run(pairs)
