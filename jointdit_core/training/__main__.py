@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--frozen", action="store_true", help="train only what JointDiT adds, as the paper does")
     train.add_argument("--balanced", action="store_true", help="ablation: both noise levels always equal")
     train.add_argument("--adaptive-weights", choices=("released", "paper", "off"), default="released", help="ablation")
+    train.add_argument("--no-semantic", action="store_true", help="ablation: no labels of the worlds beside the loss")
     train.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -92,6 +93,7 @@ def _train(args: argparse.Namespace) -> None:
         export_minutes=args.export_minutes,
         distill_guidance=args.distill_guidance,
         added_only=args.frozen,
+        semantic=not args.no_semantic,
         sampling=replace(MINI_SAMPLING, unbalanced=not args.balanced),
         seed=args.seed,
     )

@@ -39,6 +39,7 @@ class TrainConfig:
         ema_decay: Decay of the averaged weights, which are the ones exported.
         sampling: Distribution of the noise levels.
         added_only: Freeze FLUX's own weights and the text encoders, as the paper does.
+        semantic: Teach a middle block what the patches show, see `SemanticHead`.
         distill_guidance: Largest guidance scale taught in one pass; 1 trains plainly.
         export_minutes: Minutes between exports and checkpoints.
         compile: Compile the transformer's blocks.
@@ -54,6 +55,7 @@ class TrainConfig:
     ema_decay: float = 0.999
     sampling: SigmaSampling = MINI_SAMPLING
     added_only: bool = False
+    semantic: bool = True
     distill_guidance: float = 1.0
     export_minutes: float = 10.0
     compile: bool = True
@@ -135,11 +137,13 @@ class Trainer:
             raise ValueError(f"a batch of {config.batch_size} cannot be shared evenly by {processes} processes")
         torch.manual_seed(config.seed)
         torch.set_float32_matmul_precision("high")
-        parts = TrainedParts(pipeline).train()
+        parts = TrainedParts(pipeline, config.semantic).train()
         parts.requires_grad_(True)
         if config.added_only:
             parts.requires_grad_(False)
             freeze_backbone(parts.transformer)
+            if parts.semantic is not None:
+                parts.semantic.requires_grad_(True)
         ids = pipeline.tokenizer("", padding="max_length", return_tensors="pt").input_ids[0]
         self.objective = Objective(
             config.sampling,
@@ -207,7 +211,7 @@ class Trainer:
         wording = torch.randint(pairs.captions.shape[1], (self.config.batch_size,), device=device)
         factor = rate_factor(self.config, self.progress.step, share)
         with self.accelerator.autocast():
-            batch = pairs.rgb[rows], pairs.depth[rows], pairs.captions[rows, wording]
+            batch = pairs.rgb[rows], pairs.depth[rows], pairs.captions[rows, wording], pairs.labels[rows]
             share = self.accelerator.process_index, self.accelerator.num_processes
             loss = self.objective(self.parts, *batch, share)
         self.accelerator.backward(loss)

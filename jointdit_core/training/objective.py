@@ -14,23 +14,28 @@ from ..denoise import add_noise
 from ..encode import TokenIds, encode_tokens, pack_latents
 from ..model.joint_attention import merge_branches, split_branches
 from ..pipeline import JointDiTPipeline
+from .semantics import SemanticHead
 from .sigmas import SigmaSampling, sample_sigmas
 from .velocity import predict_velocity
+
+SEMANTIC_WEIGHT = 0.1  # of the semantic loss beside Eq. 4
 
 
 class TrainedParts(nn.Module):
     """The parts of a pipeline that training may change, as one module."""
 
-    def __init__(self, pipeline: JointDiTPipeline):
+    def __init__(self, pipeline: JointDiTPipeline, semantic: bool = False):
         """Take the parts out of a pipeline, not copies of them.
 
         Args:
             pipeline: Where they live.
+            semantic: Whether a `SemanticHead` is trained along.
         """
         super().__init__()
         self.transformer = pipeline.transformer
         self.text_encoder = pipeline.text_encoder
         self.text_encoder_2 = pipeline.text_encoder_2
+        self.semantic = SemanticHead(pipeline.transformer) if semantic else None
         # Under autocast FLUX would round sigma to bfloat16; the pipeline then asks for levels never seen.
         self.exact_timestep: torch.Tensor | None = None
         self.transformer.time_text_embed.register_forward_pre_hook(self._with_exact_timestep)
@@ -45,7 +50,8 @@ class TrainedParts(nn.Module):
         captions: torch.Tensor,
         grid: tuple[int, int],
         guidance: torch.Tensor | None,
-    ) -> torch.Tensor:
+        labels: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Predict the velocity of noised pairs.
 
         Args:
@@ -54,15 +60,17 @@ class TrainedParts(nn.Module):
             captions: (B, T) token ids, the same in both text slots.
             grid: (h, w) of the latent map.
             guidance: (B,) or None for a model without embedded guidance.
+            labels: (B, 2, h, w), see `SemanticHead.forward`; not needed without a head.
 
         Returns:
-            v, (2B, L, C) float32.
+            v, (2B, L, C) float32, and the semantic loss, 0 without a head or labels.
         """
         self.exact_timestep = sigmas * 1000
         embeds = encode_tokens(self.text_encoder, self.text_encoder_2, TokenIds(captions, captions, ()))
         velocity = predict_velocity(self.transformer, x, sigmas, embeds, grid, guidance)
         self.exact_timestep = None
-        return velocity
+        read = self.semantic is not None and labels is not None
+        return velocity, self.semantic(labels) if read else velocity.new_zeros(())
 
 
 class Objective:
@@ -118,6 +126,7 @@ class Objective:
         latents_rgb: torch.Tensor,
         latents_depth: torch.Tensor,
         captions: torch.Tensor,
+        labels: torch.Tensor,
         share: tuple[int, int] = (0, 1),
     ) -> torch.Tensor:
         """Compute the loss of a batch, or one process's share of it.
@@ -129,10 +138,12 @@ class Objective:
             latents_rgb: (B, C/4, h, w) clean scaled latents.
             latents_depth: (B, C/4, h, w).
             captions: (B, T) ids.
+            labels: (B, 2, h, w), see `SemanticHead.forward`.
             share: (i, n): the pairs i, i + n, ... of the batch.
 
         Returns:
-            Mean squared error over all noisy rows of both branches, a scalar; the mean over all shares is the batch's.
+            Mean squared error over all noisy rows of both branches, plus `SEMANTIC_WEIGHT` times the semantic loss; a
+            scalar, of which the mean over all shares is the batch's.
         """
         clean = merge_branches(pack_latents(latents_rgb.float()), pack_latents(latents_depth.float()))  # (2B, L, C)
         grid = latents_rgb.shape[-2:]
@@ -161,8 +172,9 @@ class Objective:
         if self.teacher is not None:
             guided = self.guided_velocity(x, sigmas, captions, grid, scale)
             target = torch.where(own_of_both(merge_branches(taught, taught))[:, None, None], guided, target)
-        errors = (parts(x, sigmas, captions, grid, scale) - target).square().mean((1, 2))  # (2B / n,)
-        return (errors * noisy).sum() / rows_of_a_share  # Eq. 4
+        velocity, semantic = parts(x, sigmas, captions, grid, scale, own(labels))
+        errors = (velocity - target).square().mean((1, 2))  # (2B / n,)
+        return (errors * noisy).sum() / rows_of_a_share + SEMANTIC_WEIGHT * semantic  # Eq. 4, and beside it
 
     @torch.no_grad()
     def guided_velocity(
@@ -170,6 +182,6 @@ class Objective:
     ) -> torch.Tensor:
         """The teacher's classifier-free guidance: v(empty) + scale * (v(prompt) - v(empty)), (2B, L, C)."""
         ones = torch.ones_like(scale)
-        prompted = self.teacher(x, sigmas, captions, grid, ones)
-        empty = self.teacher(x, sigmas, self.empty_prompt.expand_as(captions), grid, ones)
+        prompted, _ = self.teacher(x, sigmas, captions, grid, ones)
+        empty, _ = self.teacher(x, sigmas, self.empty_prompt.expand_as(captions), grid, ones)
         return empty + merge_branches(scale, scale)[:, None, None] * (prompted - empty)

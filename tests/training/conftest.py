@@ -21,7 +21,9 @@ def tiny_vae():
 def learnable_pairs():
     generator = torch.Generator().manual_seed(0)
     rgb = torch.randn(4, 4, 1, 1, generator=generator).expand(4, 4, 8, 8)
-    return LatentPairs(rgb.half(), -rgb.half(), torch.randint(3, 50, (4, 2, TINY.text_length), generator=generator))
+    captions = torch.randint(3, 50, (4, 2, TINY.text_length), generator=generator)
+    labels = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 2, 8, 8)
+    return LatentPairs(rgb.half(), -rgb.half(), captions, labels)
 
 
 @pytest.fixture(scope="session")

@@ -33,9 +33,11 @@ def test_the_loss_falls(pipeline, pairs, tmp_path):
 
 
 def test_untrained_loss_is_that_of_a_zero_velocity(vae, pairs, tmp_path):
-    run = trainer(build_mini(dataclasses.replace(TINY, prediction_type="velocity"), vae, VOCABULARY), tmp_path)
+    plain = build_mini(dataclasses.replace(TINY, prediction_type="velocity"), vae, VOCABULARY)
+    run = trainer(plain, tmp_path, semantic=False)
     rows = torch.arange(4).repeat(16)
-    loss = run.objective(run.parts, pairs.rgb[rows], pairs.depth[rows], pairs.captions[rows, 0]).item()
+    captions, labels = pairs.captions[rows, 0], pairs.labels[rows]
+    loss = run.objective(run.parts, pairs.rgb[rows], pairs.depth[rows], captions, labels).item()
     expected = 1 + pairs.rgb.float().square().mean().item()  # E[(noise - x_0)^2]
     assert loss == pytest.approx(expected, rel=0.05)
 
@@ -97,7 +99,7 @@ def test_frozen_training_moves_the_added_parameters_only(pipeline, pairs, tmp_pa
     torch.nn.init.normal_(pipeline.transformer.proj_out.weight, std=0.1)
     torch.nn.init.normal_(pipeline.transformer.single_transformer_blocks[0].norm.linear.base_layer.bias, std=0.1)
     before = {name: p.detach().clone() for name, p in TrainedParts(pipeline).named_parameters()}
-    run = trainer(pipeline, tmp_path, added_only=True)
+    run = trainer(pipeline, tmp_path, added_only=True, semantic=False)
     for _ in range(3):
         run.step(pairs, 0.0)
     moved = {name for name, p in run.parts.named_parameters() if not torch.equal(p, before[name])}
