@@ -8,7 +8,6 @@ Letters: B pictures, h x w cells of 16 x 16 pixels.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import torch
@@ -99,14 +98,14 @@ class LabelChecker(ModelMixin, ConfigMixin):
 
 
 def train_checker(
-    pairs: LatentPairs, vae: AutoencoderPatchPCA, minutes: float, out: Path, channels: int = 160, seed: int = 0
+    pairs: LatentPairs, vae: AutoencoderPatchPCA, steps: int, out: Path, channels: int = 160, seed: int = 0
 ) -> LabelChecker:
     """Train a checker on cached worlds.
 
     Args:
         pairs: Latents and labels.
         vae: The autoencoder that made them.
-        minutes: How long; the rate falls to 0 over all of it.
+        steps: Batches of `BATCH`; the rate falls to 0 over all of them.
         out: Folder it is saved to, as float16.
         channels: Its width.
         seed: Seed of its weights and batches.
@@ -120,13 +119,13 @@ def train_checker(
     optimizer = torch.optim.AdamW(checker.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
     rare = torch.ones(len(OBJECT_CLASSES), device=device)
     rare[[OBJECT_CLASSES.index(name) for name in BACKGROUND]] = 0.3  # most cells show nothing else
-    start, bar, mean = time.monotonic(), tqdm(desc="checker", unit="step"), None
-    while (share := (time.monotonic() - start) / (60 * minutes)) < 1:
+    bar, mean = tqdm(range(steps), desc="checker", unit="step"), None
+    for step in bar:
         rows = torch.randint(len(pairs), (BATCH,), device=device)
         with torch.no_grad():
             images = decode_latents(vae, pairs.rgb[rows].float())
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * min(1.0, (bar.n + 1) / 100) * (1 - share)
+            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 50) * (1 - step / steps)
         objects, colors = pairs.labels[rows].long().unbind(1)
         of_object, of_color = checker(images)
         loss = F.cross_entropy(of_object, objects, rare) + F.cross_entropy(of_color, colors)
@@ -134,8 +133,6 @@ def train_checker(
         loss.backward()
         optimizer.step()
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
-        bar.update()
         bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
-    bar.close()
     checker.eval().half().save_pretrained(out)
     return checker.float()

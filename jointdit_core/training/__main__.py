@@ -1,4 +1,4 @@
-"""Commands that make the embedded model: `autoencoder`, `cache`, `train`; see `--help` of each."""
+"""Commands that make the embedded model: `autoencoder`, `cache`, `train` and more; see `--help` of each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ..evaluation.checker import train_checker
 from ..model.autoencoder import AutoencoderPatchPCA
 from ..pipeline import JointDiTPipeline
 from ..worlds import VOCABULARY
@@ -43,6 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("--scenes", type=int, default=61_440, help="a multiple of 2048 (default: %(default)s)")
     cache.add_argument("--samples", type=int, default=2, help="rays per pixel (default: %(default)s)")
     cache.add_argument("--batch-size", type=int, default=8, help="scenes drawn at once (default: %(default)s)")
+
+    judge = commands.add_parser("checker", help="train the network that judges pictures by their prompts")
+    judge.add_argument("--cache", type=Path, required=True, help="folder of cached worlds")
+    judge.add_argument("--autoencoder", type=Path, required=True, help="folder of the autoencoder that made them")
+    judge.add_argument("--out", type=Path, default=Path("assets/label-checker"), help="(default: %(default)s)")
+    judge.add_argument("--steps", type=int, default=4000, help="batches of 32 (default: %(default)s)")
 
     train = commands.add_parser("train", help="train, or go on with training")
     train.add_argument("--cache", type=Path, required=True, help="folder of cached worlds")
@@ -122,7 +129,10 @@ def main(arguments: list[str] | None = None) -> None:
         vae.save_pretrained(args.out)
         return
     vae = AutoencoderPatchPCA.from_pretrained(args.autoencoder).to(_device())
-    if args.command == "cache":
+    if args.command == "checker":
+        pairs = LatentPairs.load(args.cache, vae, len(tokenizer), _device())
+        train_checker(pairs, vae, args.steps, args.out)
+    elif args.command == "cache":
         write_cache(args.out, CacheConfig(args.scenes, samples=args.samples), vae, tokenizer, args.batch_size)
     else:
         train_refiner(vae, args.scenes, args.minutes, tokenizer)
