@@ -108,6 +108,43 @@ def estimate(pipe: JointDiTPipeline, images: list[Image.Image], steps: int, batc
 
 
 @dataclass(frozen=True)
+class Made:
+    """What the two generating tasks gave for N worlds.
+
+    Attributes:
+        images: N pictures from the prompts alone.
+        disparities: Their N maps (H, W) float32.
+        conditioned: N pictures painted onto the worlds' own maps.
+    """
+
+    images: list[Image.Image]
+    disparities: list[np.ndarray]
+    conditioned: list[Image.Image]
+
+
+def generate(pipe: JointDiTPipeline, worlds: Worlds, steps: int, guidance: float, batch_size: int) -> Made:
+    """Run both generating tasks on the worlds' prompts, seeds 0, 1, ..."""
+    images, disparities, conditioned = [], [], []
+    for i in tqdm(range(0, len(worlds.prompts), batch_size), desc="generation", leave=False):
+        prompts = worlds.prompts[i : i + batch_size]
+        common = {"num_inference_steps": steps, "guidance_scale": guidance, "seed": i}
+        made = pipe.joint_generation(prompts, **common)
+        images += made.image
+        disparities += made.disparity
+        conditioned += pipe.depth_to_image(prompts, worlds.disparities[i : i + batch_size], **common).image
+    return Made(images, disparities, conditioned)
+
+
+def consistency(estimated: list[np.ndarray], own: list[np.ndarray]) -> list[DepthMetrics]:
+    """Compare maps estimated from made pictures with the pictures' own, sky and all but empty maps left out."""
+    return [
+        depth_metrics(m, disparity_to_depth(o), o > SKY)
+        for m, o in zip(estimated, own, strict=True)
+        if (o > SKY).mean() > 0.05 and np.ptp(o) > 0
+    ]
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything measured in a run.
 
@@ -161,25 +198,13 @@ def evaluate_mini(
                 summarise(f"depth estimation, {style}", count, part) for style, part in _by_style(worlds, measured)
             ]
 
-    images, own, conditioned = [], [], []
-    for i in tqdm(range(0, len(worlds.prompts), batch_size), desc="generation", leave=False):
-        prompts = worlds.prompts[i : i + batch_size]
-        common = {"num_inference_steps": steps, "guidance_scale": guidance, "seed": i}
-        made = pipe.joint_generation(prompts, **common)
-        images += made.image
-        own += made.disparity
-        conditioned += pipe.depth_to_image(prompts, worlds.disparities[i : i + batch_size], **common).image
-    sheets["joint-generation"] = sheet([images, own])
-    sheets["depth-to-image"] = sheet([worlds.disparities, conditioned])
-
+    made = generate(pipe, worlds, steps, guidance, batch_size)
+    images = made.images
+    sheets["joint-generation"] = sheet([images, made.disparities])
+    sheets["depth-to-image"] = sheet([worlds.disparities, made.conditioned])
     again = estimate(pipe, images, depth_steps[0], batch_size)
-    consistency = [
-        depth_metrics(m, disparity_to_depth(o), o > SKY)
-        for m, o in zip(again, own, strict=True)
-        if (o > SKY).mean() > 0.05 and np.ptp(o) > 0
-    ]
-    rows.append(summarise("joint self-consistency", steps, consistency))
-    again = estimate(pipe, conditioned, depth_steps[0], batch_size)
+    rows.append(summarise("joint self-consistency", steps, consistency(again, made.disparities)))
+    again = estimate(pipe, made.conditioned, depth_steps[0], batch_size)
     followed = [depth_metrics(m, d) for m, d in zip(again, worlds.depths, strict=True)]
     rows.append(summarise("depth-conditioned", steps, followed))
 
