@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+EDGE_THRESHOLD = 0.04  # relative jump of depth between neighbours; flying pixels of a typical edge jump by 6 % and more
 # A link that steps like this many links beside it lies on a slanted surface; a shorter ramp is a smeared step.
 _SURFACE_LINKS = 5
 # "Steps like": within this share of its own step, so that 8-bit rounding does not break a slanted plane.

@@ -8,9 +8,8 @@ import numpy as np
 
 from .camera import FOV_DEG, Intrinsics, intrinsics
 from .disparity import FAR_OVER_NEAR, check_disparity, disparity_to_depth
-from .edges import broken_links, mixed_pixels
+from .edges import EDGE_THRESHOLD, broken_links, mixed_pixels
 
-EDGE_THRESHOLD = 0.04  # relative jump of depth between neighbours; flying pixels of a typical edge jump by 6 % and more
 SKY_DISPARITY = 1 / 255  # one level of an 8-bit map: what is not nearer than this counts as sky
 
 
