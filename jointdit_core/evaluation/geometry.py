@@ -105,7 +105,9 @@ def table(rows: Sequence) -> str:
     lines = ["| " + " | ".join(name.replace("_", " ") for name in names) + " |", "|" + "---|" * len(names)]
     for row in rows:
         cells = [getattr(row, name) for name in names]
-        lines.append("| " + " | ".join(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in cells) + " |")
+        lines.append(
+            "| " + " | ".join(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in cells) + " |"
+        )
     return "\n".join(lines)
 
 

@@ -109,7 +109,9 @@ def measure_shapes(worlds: Iterable[World], maps: dict[str, Callable[[World], np
                         errors["corner"].append(90 - _degrees(abs(fits[one][0] @ fits[other][0])))
             for seen, radius in balls:
                 errors["radius"].append(abs(fit_sphere(points[seen])[1] / radius - 1))
-            errors["point"].append(float(np.mean(np.linalg.norm(points - true, axis=-1) / np.linalg.norm(true, axis=-1))))
+            errors["point"].append(
+                float(np.mean(np.linalg.norm(points - true, axis=-1) / np.linalg.norm(true, axis=-1)))
+            )
     return [_row(name, errors) for name, errors in found.items()]
 
 

@@ -13,8 +13,8 @@ EDGE_THRESHOLD = 0.04  # relative jump of depth between neighbours; flying pixel
 _SURFACE_LINKS = 5
 # "Steps like": within this share of its own step, so that 8-bit rounding does not break a slanted plane.
 _SAME_STEP = 0.5
-# Smaller steps of inverse depth are noise: far away, one level of an 8-bit map is a jump of several percent already.
-_NOISE = 1.5 / 255
+# One 8-bit level of inverse depth and less is noise: far away, that is a jump of several percent already.
+_NOISE = 1.05 / 255
 # Models smear a step over about four pixels of their 256, so links get longer in larger (enlarged) pictures.
 _PIXELS_PER_STRIDE = 128
 # Halfway down a ramp it is at least this steep against its mean; the last pixel of a surface is flat on one side.

@@ -179,7 +179,10 @@ def write_obj(path: str | os.PathLike, mesh: Mesh, image: np.ndarray) -> tuple[P
     shading = f"newmtl photo\nKd 1 1 1\nillum 0\nmap_Kd {texture.name}\n"  # illum 0: colour as it is, without light
     _write(material, shading.encode())
     text = [f"# {_AXES}\nmtllib {material.name}\nusemtl photo\n".encode()]
-    for prefix, rows in (("v", mesh.vertices * _TO_FILE_AXES), ("vt", mesh.uv * np.float32([1, -1]) + np.float32([0, 1]))):
+    for prefix, rows in (
+        ("v", mesh.vertices * _TO_FILE_AXES),
+        ("vt", mesh.uv * np.float32([1, -1]) + np.float32([0, 1])),
+    ):
         for first in range(0, len(rows), _LINES):
             columns = [(" ", digits.decimals(column)) for column in rows[first : first + _LINES].T]
             text.append(digits.lines(prefix, *(cell for column in columns for cell in column)))
@@ -190,7 +193,7 @@ def write_obj(path: str | os.PathLike, mesh: Mesh, image: np.ndarray) -> tuple[P
     for first in range(0, len(mesh.faces), _LINES):
         faces = corner[mesh.faces[first : first + _LINES]]
         text.append(digits.lines("f", faces.view(np.uint8)))
-    return _write(path, b"".join(text)), material, texture
+    return _write(path, *text), material, texture
 
 
 def write_glb(path: str | os.PathLike, mesh: Mesh, image: np.ndarray) -> Path:
@@ -240,13 +243,13 @@ def _make_unlit(tree: dict) -> None:
     tree["extensionsUsed"] = sorted({*tree.get("extensionsUsed", ()), _UNLIT})
 
 
-def _write(path: str | os.PathLike, data: bytes) -> Path:
-    """Write a file through a temporary neighbour, so that nobody ever reads half of it."""
+def _write(path: str | os.PathLike, *data: bytes) -> Path:
+    """Write a file, part by part, through a temporary neighbour, so that nobody ever reads half of it."""
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(data)
         os.chmod(temporary, 0o644)  # mkstemp makes it private; a download is an ordinary file
         os.replace(temporary, path)
     except BaseException:
