@@ -116,8 +116,8 @@ def write_camera(path: str | os.PathLike, camera: Intrinsics, far_over_near: flo
         far_over_near: depth of the far plane over that of the near plane.
 
     Returns:
-        The written path. `f_px`, `cx`, `cy` are in pixels of the picture, whose top left corner is (0, 0); in the axes of
-        the 3D files the camera stands at the origin, unturned, as glTF's cameras do.
+        The written path. `f_px`, `cx`, `cy` are in pixels of the picture, whose top left corner is (0, 0); in the axes
+        of the 3D files the camera stands at the origin, unturned, as glTF's cameras do.
     """
     facts = asdict(camera) | {
         "fov_deg": camera.fov_deg,

@@ -279,7 +279,8 @@ def test_parallax_is_made_when_asked_and_offered_for_download(studio, result, tm
     asked, offered = studio.parallax(dataclasses.replace(result, folder=tmp_path), *LOOK)
     assert not asked["visible"] and offered["visible"]
     with Image.open(offered["value"]) as film:
-        assert (film.format, film.size, film.n_frames) == ("WEBP", (56, 40), 24)
+        # Pictures that are the same as the one before are kept as a longer stay of it.
+        assert (film.format, film.size) == ("WEBP", (56, 40)) and 8 < film.n_frames <= 24
     *_, asked, offered = studio.files(dataclasses.replace(result, folder=tmp_path), *LOOK)
     assert asked["visible"] and not offered["visible"] and offered["value"] is None
 
