@@ -104,10 +104,9 @@ def table(rows: Sequence) -> str:
     names = [field.name for field in fields(rows[0])]
     lines = ["| " + " | ".join(name.replace("_", " ") for name in names) + " |", "|" + "---|" * len(names)]
     for row in rows:
-        cells = [getattr(row, name) for name in names]
-        lines.append(
-            "| " + " | ".join(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in cells) + " |"
-        )
+        values = (getattr(row, name) for name in names)
+        cells = (f"{value:.3g}" if isinstance(value, float) else str(value) for value in values)
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

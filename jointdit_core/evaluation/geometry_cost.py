@@ -65,9 +65,8 @@ def measure_cost(world: World, sizes: tuple[int, ...], folder: Path) -> list[Cos
 def _enlarged(world: World, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The scene's picture uint8 (size, size, 3) and disparity float32 (size, size)."""
     planes = np.concatenate([world.image.transpose(2, 0, 1) / np.float32(255), world.disparity[None]])
-    larger = F.interpolate(torch.from_numpy(planes)[None], size=(size, size), mode="bilinear", antialias=True)[
-        0
-    ].numpy()
+    given = torch.from_numpy(planes)[None]
+    larger = F.interpolate(given, size=(size, size), mode="bilinear", antialias=True)[0].numpy()
     image = np.rint(larger[:3].transpose(1, 2, 0) * 255).astype(np.uint8)
     return np.ascontiguousarray(image), larger[3].clip(0, 1).copy()
 

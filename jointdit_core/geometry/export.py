@@ -11,7 +11,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -178,22 +178,28 @@ def write_obj(path: str | os.PathLike, mesh: Mesh, image: np.ndarray) -> tuple[P
     _write(texture, buffer.getvalue())
     shading = f"newmtl photo\nKd 1 1 1\nillum 0\nmap_Kd {texture.name}\n"  # illum 0: colour as it is, without light
     _write(material, shading.encode())
-    text = [f"# {_AXES}\nmtllib {material.name}\nusemtl photo\n".encode()]
-    for prefix, rows in (
-        ("v", mesh.vertices * _TO_FILE_AXES),
-        ("vt", mesh.uv * np.float32([1, -1]) + np.float32([0, 1])),
-    ):
+    return _write(path, *_obj_text(mesh, material.name)), material, texture
+
+
+def _obj_text(mesh: Mesh, material: str) -> Iterator[bytes]:
+    """The lines of an OBJ file, part by part."""
+    yield f"# {_AXES}\nmtllib {material}\nusemtl photo\n".encode()
+    for prefix, rows in (("v", mesh.vertices * _TO_FILE_AXES), ("vt", _upwards(mesh.uv))):
         for first in range(0, len(rows), _LINES):
             columns = [(" ", digits.decimals(column)) for column in rows[first : first + _LINES].T]
-            text.append(digits.lines(prefix, *(cell for column in columns for cell in column)))
+            yield digits.lines(prefix, *(cell for column in columns for cell in column))
     number = digits.integers(np.arange(1, len(mesh.vertices) + 1))
     space, slash = (np.full((len(number), 1), ord(sign), np.uint8) for sign in " /")
-    corner = np.concatenate([space, number, slash, number], axis=1)  # vertex and its place in the texture
+    corner = np.concatenate([space, number, slash, number], axis=1)  # a vertex and its place in the texture
     corner = corner.view(f"V{corner.shape[1]}")[:, 0]
     for first in range(0, len(mesh.faces), _LINES):
         faces = corner[mesh.faces[first : first + _LINES]]
-        text.append(digits.lines("f", faces.view(np.uint8)))
-    return _write(path, *text), material, texture
+        yield digits.lines("f", faces.view(np.uint8))
+
+
+def _upwards(uv: np.ndarray) -> np.ndarray:
+    """Count v from the bottom, as OBJ and trimesh do: float32 (N, 2)."""
+    return np.stack([uv[:, 0], 1 - uv[:, 1]], axis=-1)
 
 
 def write_glb(path: str | os.PathLike, mesh: Mesh, image: np.ndarray) -> Path:
@@ -211,8 +217,7 @@ def write_glb(path: str | os.PathLike, mesh: Mesh, image: np.ndarray) -> Path:
     material = trimesh.visual.material.PBRMaterial(
         baseColorTexture=texture, metallicFactor=0.0, roughnessFactor=1.0, doubleSided=True
     )
-    # trimesh keeps v upwards and turns it again for glTF.
-    visual = trimesh.visual.TextureVisuals(uv=np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], axis=-1), material=material)
+    visual = trimesh.visual.TextureVisuals(uv=_upwards(mesh.uv), material=material)  # turned again for glTF
     surface = trimesh.Trimesh(mesh.vertices * _TO_FILE_AXES, mesh.faces, visual=visual, process=False, validate=False)
     data = trimesh.exchange.gltf.export_glb(
         trimesh.Scene(surface), include_normals=False, tree_postprocessor=_make_unlit
