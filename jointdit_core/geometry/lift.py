@@ -190,7 +190,11 @@ def _grid(keep: np.ndarray, budget: int | None, name: str) -> tuple[np.ndarray, 
             fits = middle
         else:
             too_many = middle
-    return grid(fits)
+    rows, columns = grid(fits)
+    if keep.any() and not keep[np.ix_(rows, columns)].any():  # a grid this coarse may miss all there is
+        y, x = np.argwhere(keep)[np.count_nonzero(keep) // 2]
+        return np.array([y]), np.array([x])
+    return rows, columns
 
 
 def _unproject(pixel: np.ndarray, depth: np.ndarray, camera: Intrinsics) -> np.ndarray:
