@@ -119,15 +119,27 @@ def fly(inverse: np.ndarray, rows: np.ndarray, columns: np.ndarray, truth: np.nd
     height, width = truth.shape
     rows, columns = (rows * height).astype(np.int64), (columns * width).astype(np.int64)
     low, high = (1 - EDGE_THRESHOLD) * inverse, (1 + EDGE_THRESHOLD) * inverse
-    nearer, farther, on = (np.zeros(len(inverse), bool) for _ in range(3))
+    nearest, farthest = _spread(truth, np.maximum), _spread(truth, np.minimum)
+    between = np.flatnonzero((nearest[rows, columns] > high) & (farthest[rows, columns] < low))
+    rows, columns, low, high = rows[between], columns[between], low[between], high[between]
+    on = np.zeros(len(between), bool)
     for down in range(-_REACH, _REACH + 1):
         row = (rows + down).clip(0, height - 1)
         for right in range(-_REACH, _REACH + 1):
             seen = truth[row, (columns + right).clip(0, width - 1)]
-            nearer |= seen > high
-            farther |= seen < low
             on |= (seen >= low) & (seen <= high)
-    return nearer & farther & ~on
+    flies = np.zeros(len(inverse), bool)
+    flies[between[~on]] = True
+    return flies
+
+
+def _spread(truth: np.ndarray, function: np.ufunc) -> np.ndarray:
+    """Reduce the inverse depths within `_REACH` rays of each ray: (H, W)."""
+    for axis in (0, 1):
+        padding = [(_REACH, _REACH) if axis == other else (0, 0) for other in (0, 1)]
+        padded, count = np.pad(truth, padding, "edge"), truth.shape[axis]
+        truth = function.reduce([padded.take(range(k, k + count), axis) for k in range(2 * _REACH + 1)])
+    return truth
 
 
 def is_thin(inverse: np.ndarray) -> np.ndarray:

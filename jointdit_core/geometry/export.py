@@ -2,6 +2,8 @@
 
 3D files are right-handed with x right, y up and z backward (glTF's axes), so they open upright: OpenCV's y and z change
 sign, a half turn about x that keeps the winding of faces. Lengths are unit-free, the near plane at distance 1.
+
+EXR is written by the format's own library, whose wheel is small and has no dependencies but numpy; GLB by trimesh.
 """
 
 from __future__ import annotations
