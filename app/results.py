@@ -24,6 +24,7 @@ from jointdit_core.geometry.steps import smooth_steps
 from jointdit_core.geometry.views import anaglyph, parallax_frames, side_by_side, stereo_pair
 
 POINTS = 65_536  # drawn and written by default: a whole 256 x 256 picture
+COMPRESSED = (".png", ".exr", ".zip")  # not once more in the archive of everything
 PARALLAX_SIDE = 512  # pixels of the longer side of the animation; larger ones take long to draw
 
 
@@ -203,7 +204,7 @@ def write_files(result: Result, lifting: LiftSettings) -> Files:
     files.settings.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with zipfile.ZipFile(files.everything, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for path in files[:-1]:
-            archive.write(path, path.name)
+            archive.write(path, path.name, zipfile.ZIP_STORED if path.suffix in COMPRESSED else None)
     return files
 
 
