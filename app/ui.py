@@ -263,8 +263,8 @@ def _results() -> Results:
             ]
             with gr.Row(elem_classes="pair"):
                 controls += [
-                    gr.Checkbox(lift.drop_sky, label="No sky", min_width=80),
-                    gr.Checkbox(lift.smooth, label="Smooth 8-bit steps", min_width=80),
+                    gr.Checkbox(lift.drop_sky, label="No sky", min_width=80, elem_classes="compact"),
+                    gr.Checkbox(lift.smooth, label="Smooth 8-bit steps", min_width=80, elem_classes="compact"),
                 ]
     panel = Panel(rgb, depth, bar, stop, caption, gr.State(None), None)
     flow = (reset, estimate, use_image, use_depth)
