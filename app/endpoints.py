@@ -9,7 +9,8 @@ import gradio as gr
 
 from app import inputs
 from app.handlers import SAME, Panel, Studio, written
-from app.results import LiftSettings, Result
+from app.results import LiftSettings, Result, write_files
+from jointdit_core.geometry.camera import FOV_DEG
 from jointdit_core.geometry.disparity import COLORMAPS
 
 ON_DEVICE = {"concurrency_id": "device", "concurrency_limit": None}  # the lane queues, and says how long it takes
@@ -61,7 +62,8 @@ def _files(run: Iterator[Panel]) -> Iterator[tuple]:
         if not isinstance(panel.result, Result):
             yield (SAME,) * 4
             continue
-        files = written(panel.result, LiftSettings())
+        lifting = LiftSettings(fov_deg=panel.result.fov_deg or FOV_DEG)  # the photo's own angle, if its file tells
+        files = written(write_files, panel.result, lifting)
         yield str(files.rgb), str(files.depth_png), str(files.everything), asdict(panel.result.settings)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from app import inputs, viewer, words
 from app.examples import Example
 from app.lane import Lane, LaneError, OnStep, Stopped
-from app.results import Files, LiftSettings, Result, Settings, write_files, write_rgb_png
+from app.results import Files, LiftSettings, Result, Settings, write_files, write_parallax, write_rgb_png
 from app.session import Sessions
 from jointdit_core import JointDiTOutput, JointDiTPipeline
 from jointdit_core.geometry.camera import FOV_DEG
@@ -125,7 +125,8 @@ class Studio:
                 upload.image, num_inference_steps=asked.steps, seed=asked.seed, callback_on_step_end=on_step
             )
 
-        yield from self._run(request, asked, work, colormap, given_rgb=np.asarray(upload.image))
+        given = np.asarray(upload.image)
+        yield from self._run(request, asked, work, colormap, given_rgb=given, fov_deg=upload.fov_deg)
 
     @reset_on_refusal
     def depth_to_image(
@@ -165,6 +166,7 @@ class Studio:
         colormap: str,
         given_rgb: np.ndarray | None = None,
         given_depth: np.ndarray | None = None,
+        fov_deg: float | None = None,
     ) -> Iterator[Panel]:
         """Run `work` on the lane and show its progress; what was given is shown at once and not previewed again."""
         started, owner = time.monotonic(), _owner(request)
@@ -191,7 +193,8 @@ class Studio:
             return
         except LaneError as error:
             raise _refusal(error) from None
-        result = Result(np.asarray(news.image), news.disparity, asked, time.monotonic() - started, news.notes)
+        seconds = time.monotonic() - started
+        result = Result(np.asarray(news.image), news.disparity, asked, seconds, news.notes, fov_deg=fov_deg)
         yield self._show(result, owner, colormap, words.run_bar(f"Done in {words.seconds(result.seconds)}.", 1.0))
 
     def waiting(self) -> tuple:
@@ -241,23 +244,31 @@ class Studio:
 
     # What follows from a result, without the device.
 
-    def view(
-        self, result: Result | None, fov_deg: float, far_over_near: float, edge_percent: float, points: float
-    ) -> Any:
-        """Lift the result into 3D."""
+    def view(self, result: Result | None, *controls: Any) -> Any:
+        """Lift the result into 3D; the controls are those of `lifting`."""
         if result is None:
             return SAME
-        cloud = checked(result.lift, lifting(fov_deg, far_over_near, edge_percent, points))
+        cloud = checked(result.lift, lifting(*controls))
         return viewer.figure(cloud, result.key)
 
-    def files(
-        self, result: Result | None, fov_deg: float, far_over_near: float, edge_percent: float, points: float
-    ) -> tuple:
-        """Write the result's files for the download buttons."""
+    def files(self, result: Result | None, *controls: Any) -> tuple:
+        """Write the result's files for the download buttons; an animation made before is no longer theirs.
+
+        Returns:
+            The download buttons of `Files`, the button that makes the animation, and the one that downloads it.
+        """
         if result is None:
-            return (SAME,) * len(Files._fields)
-        paths = written(result, lifting(fov_deg, far_over_near, edge_percent, points))
-        return tuple(gr.update(value=str(path), interactive=True) for path in paths)
+            return (SAME,) * (len(Files._fields) + 2)
+        paths = written(write_files, result, lifting(*controls))
+        downloads = (gr.update(value=str(path), interactive=True) for path in paths)
+        return *downloads, gr.update(visible=True, interactive=True), gr.update(value=None, visible=False)
+
+    def parallax(self, result: Result | None, *controls: Any) -> tuple:
+        """Draw the result's animation, which takes seconds, and offer it in place of the button that asked for it."""
+        if result is None:
+            raise _refusal("There is no picture yet; press Generate first.")
+        path = written(write_parallax, result, lifting(*controls))
+        return gr.update(visible=False), gr.update(value=str(path), visible=True)
 
     def surprise(self) -> str:
         """Return a prompt out of the embedded model's world."""
@@ -299,10 +310,13 @@ class Studio:
         return round(fov_deg)
 
     def estimate_camera(self, result: Result | None) -> tuple:
-        """Set field of view and far/near to what makes the result's flat surfaces square to each other."""
+        """Set field of view and far/near to what makes the result's flat surfaces square to each other.
+
+        A field of view that the photo's camera wrote into the file is taken as it is.
+        """
         if result is None:
             raise _refusal("There is no depth yet; press Generate first.")
-        camera = checked(estimate_camera, result.disparity)
+        camera = checked(estimate_camera, result.disparity, result.fov_deg)
         if camera.planes < 2:
             raise _refusal("This picture shows too few flat surfaces to tell its camera from; the sliders stay.")
         gr.Info(f"Estimated from {camera.planes} flat surfaces. Move the sliders if it looks wrong.")
@@ -344,9 +358,11 @@ class Studio:
         self.sessions.delete(_owner(request))
 
 
-def lifting(fov_deg: float, far_over_near: float, edge_percent: float, points: float) -> LiftSettings:
+def lifting(
+    fov_deg: float, far_over_near: float, edge_percent: float, points: float, drop_sky: bool, smooth: bool
+) -> LiftSettings:
     """Return the lift settings of the page's controls; an edge cut of 0 keeps all points."""
-    return LiftSettings(fov_deg, far_over_near, edge_percent / 100 or None, int(points))
+    return LiftSettings(fov_deg, far_over_near, edge_percent / 100 or None, int(points), drop_sky, smooth)
 
 
 def _owner(request: gr.Request) -> str:
@@ -370,10 +386,10 @@ def checked(function: Callable, *arguments: Any) -> Any:
         raise _refusal(error) from None
 
 
-def written(result: Result, settings: LiftSettings) -> Files:
-    """Write a result's files, all or none."""
+def written(write: Callable[[Result, LiftSettings], Any], result: Result, settings: LiftSettings) -> Any:
+    """Call a function that writes files of a result, all or none."""
     try:
-        return checked(write_files, result, settings)
+        return checked(write, result, settings)
     except OSError:
         shutil.rmtree(result.folder, ignore_errors=True)
         raise

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import secrets
+import tempfile
 import zipfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 from jointdit_core import PointCloud, lift
+from jointdit_core.geometry import export
 from jointdit_core.geometry.camera import FOV_DEG
 from jointdit_core.geometry.disparity import FAR_OVER_NEAR
-from jointdit_core.geometry.export import write_glb, write_npy, write_ply, write_png16
-from jointdit_core.geometry.lift import EDGE_THRESHOLD, Mesh, lift_mesh
-from jointdit_core.geometry.views import anaglyph, side_by_side, stereo_pair
+from jointdit_core.geometry.edges import EDGE_THRESHOLD
+from jointdit_core.geometry.lift import Mesh, lift_mesh
+from jointdit_core.geometry.normals import surface_normals
+from jointdit_core.geometry.steps import smooth_steps
+from jointdit_core.geometry.views import anaglyph, parallax_frames, side_by_side, stereo_pair
 
 POINTS = 65_536  # drawn and written by default: a whole 256 x 256 picture
+COMPRESSED = (".png", ".exr", ".zip")  # not once more in the archive of everything
+PARALLAX_SIDE = 512  # pixels of the longer side of the animation; larger ones take long to draw
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,16 @@ class LiftSettings:
         far_over_near: depth of the far plane over that of the near plane.
         edge_threshold: relative depth jump that counts as an edge; None keeps all points.
         max_points: upper bound on points and mesh vertices.
+        drop_sky: leave out what lies on the far plane.
+        smooth: smooth the stair-steps of a map of 8 bits.
     """
 
     fov_deg: float = FOV_DEG
     far_over_near: float = FAR_OVER_NEAR
     edge_threshold: float | None = EDGE_THRESHOLD
     max_points: int = POINTS
+    drop_sky: bool = False
+    smooth: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +84,7 @@ class Result:
         notes: what was done otherwise than asked.
         key: tells this result from others; a 3D view is kept as long as it stays the same.
         folder: where its files go; None for one that never left memory.
+        fov_deg: angle across the longer side in degrees where the photo's camera wrote it into the file, else None.
     """
 
     image: np.ndarray
@@ -83,15 +94,39 @@ class Result:
     notes: tuple[str, ...] = ()
     key: str = field(default_factory=lambda: secrets.token_hex(4))
     folder: Path | None = None
+    fov_deg: float | None = None
 
     def lift(self, settings: LiftSettings) -> PointCloud:
         """Lift the result into a point cloud; see `jointdit_core.lift`."""
-        return lift(self.image, self.disparity, **asdict(settings))
+        return lift(self.image, self._disparity(settings), **_shape(settings), max_points=settings.max_points)
 
     def lift_mesh(self, settings: LiftSettings) -> Mesh:
         """Lift the result into a mesh; see `jointdit_core.geometry.lift.lift_mesh`."""
-        shape = asdict(settings)
-        return lift_mesh(self.image, self.disparity, max_vertices=shape.pop("max_points"), **shape)
+        return lift_mesh(self.image, self._disparity(settings), **_shape(settings), max_vertices=settings.max_points)
+
+    def normals(self, settings: LiftSettings) -> np.ndarray:
+        """Find the result's normals; see `jointdit_core.geometry.normals.surface_normals`."""
+        return surface_normals(self._disparity(settings), settings.fov_deg, settings.far_over_near)
+
+    def at_most(self, side: int) -> Result:
+        """Return the result, made smaller if its longer side has more than `side` pixels."""
+        height, width = self.disparity.shape
+        scale = side / max(height, width)
+        if scale >= 1:
+            return self
+        size = max(2, round(width * scale)), max(2, round(height * scale))
+        image = Image.fromarray(self.image).resize(size, Image.Resampling.BOX)
+        disparity = Image.fromarray(self.disparity).resize(size, Image.Resampling.BOX)
+        return replace(self, image=np.asarray(image), disparity=np.asarray(disparity).clip(0, 1))
+
+    def _disparity(self, settings: LiftSettings) -> np.ndarray:
+        return smooth_steps(self.disparity) if settings.smooth else self.disparity
+
+
+def _shape(settings: LiftSettings) -> dict[str, Any]:
+    """The settings that points and meshes are lifted with alike."""
+    names = ("fov_deg", "far_over_near", "edge_threshold", "drop_sky")
+    return {name: getattr(settings, name) for name in names}
 
 
 class Files(NamedTuple):
@@ -100,8 +135,12 @@ class Files(NamedTuple):
     rgb: Path
     depth_png: Path
     depth_npy: Path
+    depth_exr: Path
+    normals: Path
     points: Path
     mesh: Path
+    mesh_obj: Path
+    camera: Path
     stereo: Path
     anaglyph: Path
     settings: Path
@@ -132,26 +171,32 @@ def write_files(result: Result, lifting: LiftSettings) -> Files:
     Raises:
         ValueError: if nothing is left to lift, with a sentence for the visitor.
     """
-    result.folder.mkdir(parents=True, exist_ok=True)  # it may have been tidied away meanwhile
-    stem = f"jointdit-{result.settings.task.replace('_', '-')}-{result.settings.seed}"
     names = Files(
         rgb="rgb.png",
         depth_png="depth16.png",
         depth_npy="depth.npy",
+        depth_exr="depth.exr",
+        normals="normals.png",
         points="points.ply",
         mesh="mesh.glb",
+        mesh_obj="mesh-obj.zip",
+        camera="camera.json",
         stereo="stereo.png",
         anaglyph="anaglyph.png",
         settings="settings.json",
         everything="all.zip",
     )
-    files = Files(*(result.folder / f"{stem}-{name}" for name in names))
-    mesh = result.lift_mesh(lifting)
+    files = Files(*(_path(result, name) for name in names))
+    mesh, normals = result.lift_mesh(lifting), result.normals(lifting)
     write_rgb_png(files.rgb, result.image, result.settings)
-    write_png16(files.depth_png, result.disparity)
-    write_npy(files.depth_npy, result.disparity)
-    write_ply(files.points, result.lift(lifting))
-    write_glb(files.mesh, mesh, result.image)
+    export.write_png16(files.depth_png, result.disparity)
+    export.write_npy(files.depth_npy, result.disparity)
+    export.write_exr(files.depth_exr, result.disparity, lifting.far_over_near)
+    export.write_normals(files.normals, normals)
+    export.write_ply(files.points, result.lift(lifting), normals)
+    export.write_glb(files.mesh, mesh, result.image)
+    _write_obj(files.mesh_obj, mesh, result.image)
+    export.write_camera(files.camera, mesh.intrinsics, lifting.far_over_near)
     eyes = stereo_pair(mesh, result.image)
     Image.fromarray(side_by_side(*eyes)).save(files.stereo)
     Image.fromarray(anaglyph(*eyes)).save(files.anaglyph)
@@ -159,5 +204,39 @@ def write_files(result: Result, lifting: LiftSettings) -> Files:
     files.settings.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with zipfile.ZipFile(files.everything, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for path in files[:-1]:
-            archive.write(path, path.name)
+            archive.write(path, path.name, zipfile.ZIP_STORED if path.suffix in COMPRESSED else None)
     return files
+
+
+def write_parallax(result: Result, lifting: LiftSettings) -> Path:
+    """Write the animation of a camera that circles beside the photo's own into the result's folder.
+
+    Args:
+        result: the picture and its disparity.
+        lifting: how the mesh is made.
+
+    Returns:
+        The path of an animated WebP of at most `PARALLAX_SIDE` pixels.
+
+    Raises:
+        ValueError: if nothing is left to lift, with a sentence for the visitor.
+    """
+    smaller = result.at_most(PARALLAX_SIDE)
+    frames = parallax_frames(smaller.lift_mesh(lifting), smaller.image)
+    return export.write_webp(_path(result, "parallax.webp"), frames)
+
+
+def _path(result: Result, name: str) -> Path:
+    """Where a result's file goes; the folder may have been tidied away meanwhile."""
+    result.folder.mkdir(parents=True, exist_ok=True)
+    return result.folder / f"jointdit-{result.settings.task.replace('_', '-')}-{result.settings.seed}-{name}"
+
+
+def _write_obj(path: Path, mesh: Mesh, image: np.ndarray) -> None:
+    """Pack the three files of an OBJ, which only work together."""
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent) as folder,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        for part in export.write_obj(Path(folder) / f"{path.stem.removesuffix('-obj')}.obj", mesh, image):
+            archive.write(part, part.name)

@@ -20,8 +20,12 @@ DOWNLOADS = Files(
     rgb="RGB · PNG",
     depth_png="Depth · PNG16",
     depth_npy="Depth · NPY",
+    depth_exr="Depth · EXR",
+    normals="Normals",
     points="Points · PLY",
     mesh="Mesh · GLB",
+    mesh_obj="Mesh · OBJ",
+    camera="Camera",
     stereo="Stereo pair",
     anaglyph="Red-cyan",
     settings="Settings",
@@ -29,6 +33,7 @@ DOWNLOADS = Files(
 )
 ADD_WORD = Path(__file__).with_name("words.js").read_text(encoding="utf-8")
 PICTURE = {"interactive": False, "format": "png", "buttons": ["fullscreen"]}
+DOWNLOAD = {"size": "sm", "interactive": False, "min_width": 90}
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -57,13 +62,15 @@ class Results:
 
     panel: Panel  # of components; the seed is the running tab's
     colormap: gr.Dropdown
-    lift: list[gr.Slider]
+    lift: list[gr.Slider | gr.Checkbox]
     scene: gr.HTML
     reset: gr.Button
     estimate: gr.Button
     use_image: gr.Button
     use_depth: gr.Button
     downloads: Files
+    make_parallax: gr.Button
+    parallax: gr.DownloadButton
 
 
 def build(studio: Studio, status: str) -> gr.Blocks:
@@ -234,11 +241,12 @@ def _results() -> Results:
         with gr.Column(elem_id="take"):
             caption = gr.HTML(words.EMPTY, elem_id="caption")
             with gr.Row(elem_id="downloads"):
-                downloads = Files(
-                    *(gr.DownloadButton(label, size="sm", interactive=False, min_width=90) for label in DOWNLOADS)
-                )
+                buttons = [gr.DownloadButton(label, **DOWNLOAD) for label in DOWNLOADS[:-1]]
+                make_parallax = gr.Button("Make parallax", size="sm", interactive=False, min_width=90)
+                parallax = gr.DownloadButton("Parallax · WebP", size="sm", visible=False, min_width=90)
+                downloads = Files(*buttons, gr.DownloadButton(DOWNLOADS.everything, **DOWNLOAD))
         with gr.Column(elem_id="lift"):
-            sliders = [
+            controls = [
                 gr.Slider(
                     *FOV_RANGE_DEG, lift.fov_deg, step=1, label="Field of view °", buttons=[], elem_classes="compact"
                 ),
@@ -255,8 +263,14 @@ def _results() -> Results:
                 ),
                 gr.Slider(4096, 131072, lift.max_points, step=4096, label="Points", buttons=[], elem_classes="compact"),
             ]
+            with gr.Row(elem_classes="pair"):
+                controls += [
+                    gr.Checkbox(lift.drop_sky, label="No sky", min_width=80, elem_classes="compact"),
+                    gr.Checkbox(lift.smooth, label="Smooth 8-bit steps", min_width=80, elem_classes="compact"),
+                ]
     panel = Panel(rgb, depth, bar, stop, caption, gr.State(None), None)
-    return Results(panel, colormap, sliders, scene, reset, estimate, use_image, use_depth, downloads)
+    flow = (reset, estimate, use_image, use_depth)
+    return Results(panel, colormap, controls, scene, *flow, downloads, make_parallax, parallax)
 
 
 def _gallery(studio: Studio) -> gr.Gallery | None:
@@ -302,14 +316,20 @@ def _wire_runs(studio: Studio, tabs: dict[str, Tab], results: Results) -> None:
 def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], results: Results) -> None:
     result, source = results.panel.result, [results.panel.result, *results.lift]
     lifted = gr.on(
-        [result.change, *(slider.change for slider in results.lift)],
+        [result.change, *(control.change for control in results.lift)],
         studio.view,
         source,
         results.scene,
         trigger_mode="always_last",
         **QUIET,
     )
-    lifted.success(studio.files, source, list(results.downloads), trigger_mode="always_last", **QUIET)
+    animation = [results.make_parallax, results.parallax]
+    lifted.success(studio.files, source, [*results.downloads, *animation], trigger_mode="always_last", **QUIET)
+    making = gr.update(value="Making …", interactive=False)
+    asked = results.make_parallax.click(lambda: making, None, results.make_parallax, queue=False, **QUIET)
+    made = asked.then(studio.parallax, source, animation, **QUIET)
+    ready = gr.update(value="Make parallax", interactive=True)
+    made.then(lambda: ready, None, results.make_parallax, queue=False, **QUIET)
     results.reset.click(None, js=viewer.RESET, **QUIET)
     results.estimate.click(studio.estimate_camera, result, results.lift[:2], **QUIET)
     results.colormap.input(studio.recolor, [result, results.colormap], results.panel.depth, **QUIET)

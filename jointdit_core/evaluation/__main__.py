@@ -1,4 +1,4 @@
-"""Evaluate the embedded model on unseen procedural worlds: a table, its JSON and sample sheets."""
+"""Evaluate the embedded model on unseen procedural worlds: tables, their JSON and sample sheets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from ..pipeline import JointDiTPipeline
-from .mini import draw_worlds, evaluate_mini, table
+from .checker import LabelChecker
+from .mini import draw_worlds, evaluate_mini, tables
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,7 +23,10 @@ def main(arguments: list[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog="python -m jointdit_core.evaluation", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("assets/jointdit-mini"), help="(default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for table.md, table.json and the sheets")
+    parser.add_argument(
+        "--checker", type=Path, default=Path("assets/label-checker"), help="judge of the prompts (default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for report.md, report.json and the sheets")
     parser.add_argument("--scenes", type=int, default=256, help="(default: %(default)s)")
     parser.add_argument("--depth-steps", type=int, nargs="+", default=[10, 20, 4, 1], help="(default: %(default)s)")
     parser.add_argument("--steps", type=int, default=20, help="of the generating tasks (default: %(default)s)")
@@ -33,14 +37,21 @@ def main(arguments: list[str] | None = None) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pipe = JointDiTPipeline.from_pretrained(args.model, dtype=torch.float32).to(device)
     pipe.set_progress_bar_config(disable=True)
+    checker = LabelChecker.from_pretrained(args.checker, torch_dtype=torch.float32).to(device)
     worlds = draw_worlds(args.scenes, pipe.config.default_size, device)
-    rows, sheets = evaluate_mini(pipe, worlds, tuple(args.depth_steps), args.steps, args.guidance, args.batch_size)
+    steps = tuple(args.depth_steps)
+    report = evaluate_mini(pipe, checker, worlds, steps, args.steps, args.guidance, args.batch_size)
     args.out.mkdir(parents=True, exist_ok=True)
-    for name, picture in sheets.items():
+    for name, picture in report.sheets.items():
         picture.save(args.out / f"{name}.png")
-    (args.out / "table.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
-    (args.out / "table.md").write_text(table(rows) + "\n")
-    sys.stdout.write(table(rows) + "\n")
+    figures = {
+        "depth": [asdict(row) for row in report.rows],
+        "obedience": [asdict(row) for row in report.obedience],
+        "distances": asdict(report.distances),
+    }
+    (args.out / "report.json").write_text(json.dumps(figures, indent=1))
+    (args.out / "report.md").write_text(tables(report) + "\n")
+    sys.stdout.write(tables(report) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The embedded model's table: three tasks on unseen procedural worlds, with confidence intervals and sample sheets.
+"""The embedded model's tables: three tasks on unseen procedural worlds, with confidence intervals and sample sheets.
 
 Letters: N scenes, B scenes at once.
 """
@@ -16,7 +16,10 @@ from tqdm.auto import tqdm
 from ..geometry.disparity import colorize, disparity_to_depth
 from ..pipeline import JointDiTPipeline
 from ..worlds import batch, captions, render, sample_scene, to_disparity
+from ..worlds.scene import STYLES
+from .checker import LabelChecker
 from .depth_metrics import DepthMetrics, depth_metrics
+from .obedience import Distances, ObedienceRow, distances, judge, obedience_table
 
 FIRST_SEED = 10  # unseen: training starts at 1,000,000, the autoencoder's scenes at 500,000
 SAMPLES = 4  # rays per pixel
@@ -33,12 +36,14 @@ class Worlds:
         depths: N maps (H, W) float32 in metres, infinite in the sky.
         disparities: N maps (H, W) float32 in [0, 1].
         prompts: N captions.
+        styles: N of `STYLES`.
     """
 
     images: list[Image.Image]
     depths: list[np.ndarray]
     disparities: list[np.ndarray]
     prompts: list[str]
+    styles: list[str]
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def draw_worlds(count: int, size: int, device: torch.device, batch_size: int = 1
     Returns:
         The scenes, always the same.
     """
-    images, depths, disparities, prompts = [], [], [], []
+    images, depths, disparities, prompts, styles = [], [], [], [], []
     for first in range(0, count, batch_size):
         seeds = range(FIRST_SEED + first, FIRST_SEED + min(first + batch_size, count))
         scenes = [sample_scene(seed) for seed in seeds]
@@ -78,7 +83,8 @@ def draw_worlds(count: int, size: int, device: torch.device, batch_size: int = 1
         depths += list(drawn.depth.float().cpu().numpy())
         disparities += list(near.float().cpu().numpy())
         prompts += [captions(scene, 1)[0] for scene in scenes]
-    return Worlds(images, depths, disparities, prompts)
+        styles += [scene.style for scene in scenes]
+    return Worlds(images, depths, disparities, prompts, styles)
 
 
 def summarise(task: str, steps: int, metrics: list[DepthMetrics]) -> Row:
@@ -101,13 +107,77 @@ def estimate(pipe: JointDiTPipeline, images: list[Image.Image], steps: int, batc
     return maps
 
 
+@dataclass(frozen=True)
+class Made:
+    """What the two generating tasks gave for N worlds.
+
+    Attributes:
+        images: N pictures from the prompts alone.
+        disparities: Their N maps (H, W) float32.
+        conditioned: N pictures painted onto the worlds' own maps.
+    """
+
+    images: list[Image.Image]
+    disparities: list[np.ndarray]
+    conditioned: list[Image.Image]
+
+
+def generate(pipe: JointDiTPipeline, worlds: Worlds, steps: int, guidance: float, batch_size: int) -> Made:
+    """Run both generating tasks on the worlds' prompts, seeds 0, 1, ..."""
+    images, disparities, conditioned = [], [], []
+    for i in tqdm(range(0, len(worlds.prompts), batch_size), desc="generation", leave=False):
+        prompts = worlds.prompts[i : i + batch_size]
+        common = {"num_inference_steps": steps, "guidance_scale": guidance, "seed": i}
+        made = pipe.joint_generation(prompts, **common)
+        images += made.image
+        disparities += made.disparity
+        conditioned += pipe.depth_to_image(prompts, worlds.disparities[i : i + batch_size], **common).image
+    return Made(images, disparities, conditioned)
+
+
+def consistency(estimated: list[np.ndarray], own: list[np.ndarray]) -> list[DepthMetrics]:
+    """Compare maps estimated from made pictures with the pictures' own, sky and all but empty maps left out."""
+    return [
+        depth_metrics(m, disparity_to_depth(o), o > SKY)
+        for m, o in zip(estimated, own, strict=True)
+        if (o > SKY).mean() > 0.05 and np.ptp(o) > 0
+    ]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything measured in a run.
+
+    Attributes:
+        rows: Depth estimation against the true depth by step count, and by style at the first of them; joint
+            generation, its own depth (lifted with far/near = 8, sky left out) against depth estimated from its image;
+            depth-conditioned generation, depth estimated from its image against the true depth of the given map.
+        obedience: Pictures made from the prompts alone, by style too, and the drawn ones, which show what the checker
+            misses.
+        distances: Between the same made and drawn pictures.
+        sheets: Sample pictures by task.
+    """
+
+    rows: list[Row]
+    obedience: list[ObedienceRow]
+    distances: Distances
+    sheets: dict[str, Image.Image]
+
+
 def evaluate_mini(
-    pipe: JointDiTPipeline, worlds: Worlds, depth_steps: tuple[int, ...], steps: int, guidance: float, batch_size: int
-) -> tuple[list[Row], dict[str, Image.Image]]:
+    pipe: JointDiTPipeline,
+    checker: LabelChecker,
+    worlds: Worlds,
+    depth_steps: tuple[int, ...],
+    steps: int,
+    guidance: float,
+    batch_size: int,
+) -> Report:
     """Run all three tasks.
 
     Args:
         pipe: The model.
+        checker: The judge of prompt obedience.
         worlds: N unseen scenes.
         depth_steps: Step counts at which depth estimation is measured; the first also judges generated images.
         steps: Steps of the two generating tasks.
@@ -115,43 +185,40 @@ def evaluate_mini(
         batch_size: Pairs at once.
 
     Returns:
-        Rows: depth estimation against the true depth; joint generation, its own depth against depth estimated from its
-        image (the former lifted with far/near = 8, sky left out); depth-conditioned generation, depth estimated from
-        its image against the true depth of the given map. Sheets: sample pictures by task.
+        The report.
     """
     rows, sheets = [], {}
     for count in depth_steps:
         maps = estimate(pipe, worlds.images, count, batch_size)
-        rows.append(
-            summarise(
-                "depth estimation", count, [depth_metrics(m, d) for m, d in zip(maps, worlds.depths, strict=True)]
-            )
-        )
+        measured = [depth_metrics(m, d) for m, d in zip(maps, worlds.depths, strict=True)]
+        rows.append(summarise("depth estimation", count, measured))
         if count == depth_steps[0]:
             sheets["depth-estimation"] = sheet([worlds.images, worlds.disparities, maps])
+            rows += [
+                summarise(f"depth estimation, {style}", count, part) for style, part in _by_style(worlds, measured)
+            ]
 
-    images, own, conditioned = [], [], []
-    for i in tqdm(range(0, len(worlds.prompts), batch_size), desc="generation", leave=False):
-        prompts = worlds.prompts[i : i + batch_size]
-        common = {"num_inference_steps": steps, "guidance_scale": guidance, "seed": i}
-        made = pipe.joint_generation(prompts, **common)
-        images += made.image
-        own += made.disparity
-        conditioned += pipe.depth_to_image(prompts, worlds.disparities[i : i + batch_size], **common).image
-    sheets["joint-generation"] = sheet([images, own])
-    sheets["depth-to-image"] = sheet([worlds.disparities, conditioned])
-
+    made = generate(pipe, worlds, steps, guidance, batch_size)
+    images = made.images
+    sheets["joint-generation"] = sheet([images, made.disparities])
+    sheets["depth-to-image"] = sheet([worlds.disparities, made.conditioned])
     again = estimate(pipe, images, depth_steps[0], batch_size)
-    consistency = [
-        depth_metrics(m, disparity_to_depth(o), o > SKY)
-        for m, o in zip(again, own, strict=True)
-        if (o > SKY).mean() > 0.05 and np.ptp(o) > 0
-    ]
-    rows.append(summarise("joint self-consistency", steps, consistency))
-    again = estimate(pipe, conditioned, depth_steps[0], batch_size)
+    rows.append(summarise("joint self-consistency", steps, consistency(again, made.disparities)))
+    again = estimate(pipe, made.conditioned, depth_steps[0], batch_size)
     followed = [depth_metrics(m, d) for m, d in zip(again, worlds.depths, strict=True)]
     rows.append(summarise("depth-conditioned", steps, followed))
-    return rows, sheets
+
+    obedience = [judge("drawn (the checker's own errors)", checker, worlds.images, worlds.prompts)]
+    obedience.append(judge("made", checker, images, worlds.prompts))
+    for style, part in _by_style(worlds, list(zip(images, worlds.prompts, strict=True))):
+        obedience.append(judge(f"made, {style}", checker, *map(list, zip(*part, strict=True))))
+    return Report(rows, obedience, distances(checker, images, worlds.images), sheets)
+
+
+def _by_style(worlds: Worlds, items: list) -> list[tuple[str, list]]:
+    """The items of the worlds of each style that has at least two."""
+    parts = [(style, [x for x, s in zip(items, worlds.styles, strict=True) if s == style]) for style in STYLES]
+    return [(style, part) for style, part in parts if len(part) > 1]
 
 
 def sheet(columns: list[list]) -> Image.Image:
@@ -176,8 +243,21 @@ def sheet(columns: list[list]) -> Image.Image:
     return Image.fromarray(np.concatenate(lines or groups, axis=0))
 
 
-def table(rows: list[Row]) -> str:
-    """Write rows as a Markdown table."""
+def tables(report: Report) -> str:
+    """Write a report as Markdown."""
+    far = report.distances
+    return "\n\n".join(
+        (
+            depth_table(report.rows),
+            obedience_table(report.obedience),
+            f"On the checker's features, made against drawn pictures: Fréchet distance {far.frechet:.2f}, "
+            f"kernel distance {far.kernel:.2f} ± {far.kernel_std:.2f} (x 1000).",
+        )
+    )
+
+
+def depth_table(rows: list[Row]) -> str:
+    """Write depth rows as a Markdown table."""
     lines = ["| task | steps | scenes | AbsRel % | delta1 % |", "|---|---|---|---|---|"]
     lines += [
         f"| {r.task} | {r.steps} | {r.scenes} "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 UINT16_MAX = 65535
+MAX_PIXELS = 1 << 26  # 8192 x 8192: the lift then takes several gigabytes already
 FAR_OVER_NEAR = 8.0  # relative disparity does not know its far plane; 8 keeps rooms and streets plausible
 
 # Published anchor colours, interpolated linearly in between. Every map runs from far (first) to near (last).
@@ -39,11 +40,14 @@ def check_disparity(disparity: np.ndarray) -> np.ndarray:
         The same map as float32 (H, W).
 
     Raises:
-        ValueError: for another shape or dtype, for values that are not finite or lie outside [0, 1].
+        ValueError: for another shape or dtype, for more than 2^26 pixels, for values that are not finite or lie outside
+            [0, 1].
     """
     disparity = np.asarray(disparity)
     if disparity.ndim != 2 or 0 in disparity.shape:
         raise ValueError(f"disparity: got shape {disparity.shape}, allowed is (H, W) with H, W >= 1")
+    if disparity.size > MAX_PIXELS:
+        raise ValueError(f"disparity: got {disparity.size} pixels, allowed are at most {MAX_PIXELS}")
     if disparity.dtype.kind != "f":
         raise ValueError(f"disparity: got dtype {disparity.dtype}, allowed is float (see from_uint16 for integers)")
     low, high = float(disparity.min()), float(disparity.max())

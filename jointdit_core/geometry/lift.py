@@ -8,9 +8,8 @@ import numpy as np
 
 from .camera import FOV_DEG, Intrinsics, intrinsics
 from .disparity import FAR_OVER_NEAR, check_disparity, disparity_to_depth
-from .edges import broken_links, mixed_pixels
+from .edges import EDGE_THRESHOLD, broken_links, mixed_pixels
 
-EDGE_THRESHOLD = 0.04  # relative jump of depth between neighbours; flying pixels of a typical edge jump by 6 % and more
 SKY_DISPARITY = 1 / 255  # one level of an 8-bit map: what is not nearer than this counts as sky
 
 
@@ -191,7 +190,11 @@ def _grid(keep: np.ndarray, budget: int | None, name: str) -> tuple[np.ndarray, 
             fits = middle
         else:
             too_many = middle
-    return grid(fits)
+    rows, columns = grid(fits)
+    if keep.any() and not keep[np.ix_(rows, columns)].any():  # a grid this coarse may miss all there is
+        y, x = np.argwhere(keep)[np.count_nonzero(keep) // 2]
+        return np.array([y]), np.array([x])
+    return rows, columns
 
 
 def _unproject(pixel: np.ndarray, depth: np.ndarray, camera: Intrinsics) -> np.ndarray:

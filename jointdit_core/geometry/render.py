@@ -11,7 +11,7 @@ import numpy as np
 
 from .lift import Mesh, project
 
-_CHUNK = 1 << 18  # faces drawn at once: their fragments stay within the processor's cache
+_CHUNK = 1 << 16  # fragments drawn at once, about: they stay within the processor's cache
 _COVERED = -1e-4  # of a face's area; a pixel centre on the border of two faces belongs to both
 _FADE = 0.125  # share of a block's sum that each of its four pixels inherits: half of what would keep the sum
 _FAR_FIRST = 4  # power of depth that surroundings are weighed with: what lies behind shows, but not the far horizon
@@ -42,24 +42,27 @@ def render(mesh: Mesh, image: np.ndarray, moved_px: tuple[float, float], pivot: 
         )
     if not (np.isfinite(pivot) and pivot > 0):
         raise ValueError(f"pivot: got {pivot}, allowed is a finite depth > 0")
-    near = 1 / mesh.vertices[:, 2]  # (N,)
+    near = 1 / mesh.vertices[:, 2].astype(np.float32)  # (N,)
     screen = project(mesh.vertices, mesh.intrinsics) + np.multiply.outer(1 / pivot - near, moved_px)
     screen = screen.astype(np.float32)
     nearest = np.zeros(height * width, np.float32)
     source = np.zeros((height * width, 2), np.float32)  # uv seen at each pixel
-    for first in range(0, len(mesh.faces), _CHUNK):
-        faces = mesh.faces[first : first + _CHUNK]
+    chunk = max(256, _CHUNK * len(mesh.faces) // max(len(mesh.faces), height * width))
+    for first in range(0, len(mesh.faces), chunk):
+        faces = mesh.faces[first : first + chunk]
         pixel, face, weight = _fragments(screen[faces], width, height)
         corners = faces[face]  # (K, 3)
-        depth = np.einsum("kc,kc->k", near[corners], weight).astype(np.float32)  # inverse depth is linear on the screen
+        depth = np.einsum("kc,kc->k", near[corners], weight)  # inverse depth is linear on the screen
         np.maximum.at(nearest, pixel, depth)
         front = depth == nearest[pixel]
         corners, weight, depth, pixel = corners[front], weight[front], depth[front], pixel[front]
         weight = weight * near[corners] / depth[:, None]  # the texture is linear on the surface
         source[pixel] = np.einsum("kci,kc->ki", mesh.uv[corners], weight)
     view = np.zeros((height * width, 3), np.uint8)
-    drawn = nearest > 0
-    view[drawn] = _texture(image, source[drawn])
+    drawn = np.flatnonzero(nearest)
+    for first in range(0, len(drawn), _CHUNK):
+        part = drawn[first : first + _CHUNK]
+        view[part] = _texture(image, source[part])
     return view.reshape(height, width, 3), nearest.reshape(height, width)
 
 
@@ -76,8 +79,9 @@ def _fragments(corners: np.ndarray, width: int, height: int) -> tuple[np.ndarray
         face: int64 (K,).
         weight: float32 (K, 3), barycentric.
     """
-    first = np.ceil(corners.min(1) - 0.5 - 1e-4)
-    last = np.floor(corners.max(1) - 0.5 + 1e-4)
+    one, two, three = corners.transpose(1, 0, 2)  # numpy's reductions over three of something are slow
+    first = np.ceil(np.minimum(np.minimum(one, two), three) - 0.5 - 1e-4)
+    last = np.floor(np.maximum(np.maximum(one, two), three) - 0.5 + 1e-4)
     first, last = np.maximum(first, 0), np.minimum(last, (width - 1, height - 1))
     side = corners[:, 1:] - corners[:, :1]  # (M, 2, 2)
     area = side[:, 0, 0] * side[:, 1, 1] - side[:, 0, 1] * side[:, 1, 0]
@@ -85,16 +89,17 @@ def _fragments(corners: np.ndarray, width: int, height: int) -> tuple[np.ndarray
     total = np.where(area < 0, count[:, 0] * count[:, 1], 0)  # front faces alone: counter-clockwise, y running down
     face = np.repeat(np.arange(len(corners)), total)
     place = np.arange(len(face)) - np.repeat(np.cumsum(total) - total, total)
-    x = first[face, 0] + place % count[face, 0]
-    y = first[face, 1] + place // count[face, 0]
+    down, right = np.divmod(place, count[face, 0])
+    x = first[face, 0] + right.astype(np.float32)
+    y = first[face, 1] + down.astype(np.float32)
     right, down = x + 0.5 - corners[face, 0, 0], y + 0.5 - corners[face, 0, 1]
     side, area = side[face], area[face]
     one = (right * side[:, 1, 1] - down * side[:, 1, 0]) / area
     two = (down * side[:, 0, 0] - right * side[:, 0, 1]) / area
-    weight = np.stack([1 - one - two, one, two], axis=-1)
-    inside = weight.min(1) >= _COVERED
-    pixel = (y * width + x).astype(np.int64)
-    return pixel[inside], face[inside], weight[inside]
+    three = 1 - one - two
+    inside = (one >= _COVERED) & (two >= _COVERED) & (three >= _COVERED)
+    pixel = (y[inside] * width + x[inside]).astype(np.int64)
+    return pixel, face[inside], np.stack([three[inside], one[inside], two[inside]], axis=-1)
 
 
 def _texture(image: np.ndarray, uv: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Commands that make the embedded model: `autoencoder`, `cache`, `train`; see `--help` of each."""
+"""Commands that make the embedded model: `autoencoder`, `cache`, `train` and more; see `--help` of each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ..evaluation.checker import train_checker
 from ..model.autoencoder import AutoencoderPatchPCA
 from ..pipeline import JointDiTPipeline
 from ..worlds import VOCABULARY
@@ -44,6 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("--samples", type=int, default=2, help="rays per pixel (default: %(default)s)")
     cache.add_argument("--batch-size", type=int, default=8, help="scenes drawn at once (default: %(default)s)")
 
+    judge = commands.add_parser("checker", help="train the network that judges pictures by their prompts")
+    judge.add_argument("--cache", type=Path, required=True, help="folder of cached worlds")
+    judge.add_argument("--autoencoder", type=Path, required=True, help="folder of the autoencoder that made them")
+    judge.add_argument("--out", type=Path, default=Path("assets/label-checker"), help="(default: %(default)s)")
+    judge.add_argument("--steps", type=int, default=4000, help="batches of 32 (default: %(default)s)")
+
     train = commands.add_parser("train", help="train, or go on with training")
     train.add_argument("--cache", type=Path, required=True, help="folder of cached worlds")
     source = train.add_mutually_exclusive_group(required=True)
@@ -68,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--frozen", action="store_true", help="train only what JointDiT adds, as the paper does")
     train.add_argument("--balanced", action="store_true", help="ablation: both noise levels always equal")
     train.add_argument("--adaptive-weights", choices=("released", "paper", "off"), default="released", help="ablation")
+    train.add_argument("--no-semantic", action="store_true", help="ablation: no labels of the worlds beside the loss")
     train.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -92,13 +100,16 @@ def _train(args: argparse.Namespace) -> None:
         export_minutes=args.export_minutes,
         distill_guidance=args.distill_guidance,
         added_only=args.frozen,
+        semantic=not args.no_semantic,
         sampling=replace(MINI_SAMPLING, unbalanced=not args.balanced),
         seed=args.seed,
     )
     pairs = LatentPairs.load(args.cache, pipeline.vae, len(pipeline.tokenizer), _device())
     if not args.model:
         pipeline.transformer.token_std.copy_(pairs.token_std())
-    Trainer(pipeline, config, args.state, args.out).run(pairs)
+    trainer = Trainer(pipeline, config, args.state, args.out)
+    trainer.run(pairs)
+    trainer.accelerator.end_training()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -118,7 +129,10 @@ def main(arguments: list[str] | None = None) -> None:
         vae.save_pretrained(args.out)
         return
     vae = AutoencoderPatchPCA.from_pretrained(args.autoencoder).to(_device())
-    if args.command == "cache":
+    if args.command == "checker":
+        pairs = LatentPairs.load(args.cache, vae, len(tokenizer), _device())
+        train_checker(pairs, vae, args.steps, args.out)
+    elif args.command == "cache":
         write_cache(args.out, CacheConfig(args.scenes, samples=args.samples), vae, tokenizer, args.batch_size)
     else:
         train_refiner(vae, args.scenes, args.minutes, tokenizer)

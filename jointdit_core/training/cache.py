@@ -1,4 +1,4 @@
-"""Latents of procedural worlds, drawn once and kept on disk in shards.
+"""Latents of procedural worlds and what they show, drawn once and kept on disk in shards.
 
 Letters: N pairs, K captions a pair, T text tokens, C x h x w a latent map.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -22,11 +23,12 @@ from transformers import PreTrainedTokenizerFast
 
 from ..encode import disparity_to_image, encode_images
 from ..model.autoencoder import AutoencoderPatchPCA
-from ..worlds import SceneBatch, batch, captions, render, sample_scene, to_disparity
+from ..worlds import Scene, SceneBatch, batch, captions, cell_labels, render, sample_scene, to_disparity
 
 CAPTIONS = 4  # differently worded captions kept per scene
 COMPILE_FROM = 128  # scenes; below, compiling the ray caster takes longer than it saves
 MANIFEST = "manifest.json"
+TENSORS = ("rgb", "depth", "captions", "labels")  # of a shard
 MIN_STD = 0.02  # the depth branch is gray: its latents of colour hardly vary, and a filter divides by how much
 
 
@@ -58,16 +60,35 @@ class _WorldBatches(Dataset):
     def __len__(self) -> int:
         return len(self.seeds) // self.size
 
-    def __getitem__(self, index: int) -> tuple[SceneBatch, torch.Tensor]:
+    def __getitem__(self, index: int) -> tuple[list[Scene], SceneBatch, torch.Tensor]:
         scenes = [sample_scene(seed) for seed in self.seeds[index * self.size : (index + 1) * self.size]]
         texts = [text for scene in scenes for text in captions(scene, CAPTIONS)]
         ids = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        return batch(scenes), ids.reshape(len(scenes), CAPTIONS, -1).short()
+        return scenes, batch(scenes), ids.reshape(len(scenes), CAPTIONS, -1).short()
+
+
+class WorldBatch(NamedTuple):
+    """Drawn scenes on the device that drew them.
+
+    images (B, 3, H, W) float32 in [-1, 1]; disparity (B, H, W) float32 in [0, 1]; captions (B, K, T) int16 token ids;
+    labels (B, 2, h, w) uint8, see `worlds.cell_labels`.
+    """
+
+    images: torch.Tensor
+    disparity: torch.Tensor
+    captions: torch.Tensor
+    labels: torch.Tensor
 
 
 def render_worlds(
-    seeds: list[int], tokenizer: PreTrainedTokenizerFast, size: int, samples: int, batch_size: int, device: torch.device
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    seeds: list[int],
+    tokenizer: PreTrainedTokenizerFast,
+    size: int,
+    samples: int,
+    batch_size: int,
+    device: torch.device,
+    cell: int = 16,
+) -> Iterator[WorldBatch]:
     """Draw the scenes of some seeds.
 
     Args:
@@ -77,15 +98,17 @@ def render_worlds(
         samples: Rays per pixel of the RGB image.
         batch_size: Scenes drawn at once.
         device: Where to draw.
+        cell: Side of a label's cell in pixels.
 
     Yields:
-        Images (B, 3, H, W) in [-1, 1] and disparity (B, H, W) in [0, 1] on `device`, caption ids (B, K, T) int16.
+        The scenes, `batch_size` at a time.
     """
     workers = max(1, (os.cpu_count() or 1) - 1)
     loader = DataLoader(_WorldBatches(seeds, batch_size, tokenizer), batch_size=None, num_workers=workers)
-    for packed, ids in loader:
+    for scenes, packed, ids in loader:
         drawn = render(packed.to(device), size, samples, compiled=len(seeds) >= COMPILE_FROM)
-        yield drawn.rgb * 2 - 1, to_disparity(drawn.depth), ids
+        labels = cell_labels(scenes, drawn, size // cell)
+        yield WorldBatch(drawn.rgb * 2 - 1, to_disparity(drawn.depth), ids, labels)
 
 
 def vae_fingerprint(vae: AutoencoderPatchPCA) -> str:
@@ -125,15 +148,21 @@ def write_cache(
     manifest.write_text(json.dumps(described))
     missing = [i for i in range(config.scenes // config.shard) if not _shard(folder, i).exists()]
     seeds = [config.first_seed + i * config.shard + j for i in missing for j in range(config.shard)]
-    drawn = render_worlds(seeds, tokenizer, config.size, config.samples, batch_size, vae.device)
+    cell = vae.encoder.stride[0]  # a label a latent
+    drawn = render_worlds(seeds, tokenizer, config.size, config.samples, batch_size, vae.device, cell)
     for i in tqdm(missing, desc="cache", unit="shard"):
         parts = [
-            (encode_images(vae, rgb).half().cpu(), encode_images(vae, disparity_to_image(disparity)).half().cpu(), ids)
-            for rgb, disparity, ids in islice(drawn, config.shard // batch_size)
+            (
+                encode_images(vae, worlds.images).half().cpu(),
+                encode_images(vae, disparity_to_image(worlds.disparity)).half().cpu(),
+                worlds.captions,
+                worlds.labels,
+            )
+            for worlds in islice(drawn, config.shard // batch_size)
         ]
-        rgb, depth, ids = (torch.cat(part) for part in zip(*parts, strict=True))
+        tensors = dict(zip(TENSORS, map(torch.cat, zip(*parts, strict=True)), strict=True))
         partial = _shard(folder, i).with_suffix(".partial")
-        save_file({"rgb": rgb, "depth": depth, "captions": ids}, partial)
+        save_file(tensors, partial)
         partial.replace(_shard(folder, i))
 
 
@@ -149,11 +178,13 @@ class LatentPairs:
         rgb: (N, C, h, w) float16 scaled latents.
         depth: (N, C, h, w) float16.
         captions: (N, K, T) int64 token ids.
+        labels: (N, 2, h, w) uint8, what each latent's patch shows: `worlds.OBJECT_CLASSES`, `worlds.COLOR_CLASSES`.
     """
 
     rgb: torch.Tensor
     depth: torch.Tensor
     captions: torch.Tensor
+    labels: torch.Tensor
 
     def __len__(self) -> int:
         """N."""
@@ -195,10 +226,10 @@ class LatentPairs:
         ):
             if found != needed:
                 raise ValueError(f"{folder} was made with {name} {found}, this model has {needed}; make a new cache")
-        parts: dict[str, list[torch.Tensor]] = {"rgb": [], "depth": [], "captions": []}
+        parts: dict[str, list[torch.Tensor]] = {key: [] for key in TENSORS}
         for file in files:
             with safe_open(file, "pt", device=str(device)) as shard:
                 for key, tensors in parts.items():
                     tensors.append(shard.get_tensor(key))
-        rgb, depth, ids = (torch.cat(parts.pop(key)) for key in ("rgb", "depth", "captions"))
-        return cls(rgb, depth, ids.long())
+        rgb, depth, ids, labels = (torch.cat(parts.pop(key)) for key in TENSORS)
+        return cls(rgb, depth, ids.long(), labels)

@@ -41,8 +41,8 @@ def draw_images(
     """
     seeds = list(range(first_seed, first_seed + scenes))
     drawn = [
-        (rgb.half().cpu(), disparity_to_image(disparity).half().cpu())
-        for rgb, disparity, _ in render_worlds(seeds, tokenizer, SIZE, SAMPLES, BATCH, device)
+        (worlds.images.half().cpu(), disparity_to_image(worlds.disparity).half().cpu())
+        for worlds in render_worlds(seeds, tokenizer, SIZE, SAMPLES, BATCH, device)
     ]
     rgb, depth = (torch.cat(part) for part in zip(*drawn, strict=True))
     return rgb, depth

@@ -1,4 +1,4 @@
-"""One resumable, time-boxed training loop, on a CPU or a GPU.
+"""One resumable, time-boxed training loop, on a CPU or a GPU, or on several of either under torchrun.
 
 Letters: B pairs, K captions a pair.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from diffusers.training_utils import EMAModel
 from tqdm.auto import tqdm
 
@@ -30,7 +31,7 @@ class TrainConfig:
 
     Attributes:
         minutes: Length of this run; the schedule's cooldown ends with it.
-        batch_size: B.
+        batch_size: B, over all processes, which divide it evenly.
         lr_matrix: Learning rate of Muon, which trains the blocks' matrices.
         lr_other: Learning rate of AdamW, which trains everything else.
         warmup_steps: Steps of linear warm-up, over all runs.
@@ -38,6 +39,7 @@ class TrainConfig:
         ema_decay: Decay of the averaged weights, which are the ones exported.
         sampling: Distribution of the noise levels.
         added_only: Freeze FLUX's own weights and the text encoders, as the paper does.
+        semantic: Teach a middle block what the patches show, see `SemanticHead`.
         distill_guidance: Largest guidance scale taught in one pass; 1 trains plainly.
         export_minutes: Minutes between exports and checkpoints.
         compile: Compile the transformer's blocks.
@@ -53,6 +55,7 @@ class TrainConfig:
     ema_decay: float = 0.999
     sampling: SigmaSampling = MINI_SAMPLING
     added_only: bool = False
+    semantic: bool = True
     distill_guidance: float = 1.0
     export_minutes: float = 10.0
     compile: bool = True
@@ -120,19 +123,27 @@ class Trainer:
             config: The run's numbers.
             state: Folder of the checkpoint.
             export: Folder of the exported pipeline, averaged weights in float16.
+
+        Raises:
+            ValueError: If the processes cannot divide the batch evenly.
         """
         self.config, self.state, self.export_folder = config, state, export
         self.shell = copy.deepcopy(pipeline)  # receives the averaged weights at each export
         for model in (self.shell.vae, self.shell.transformer):
             model.register_to_config(_name_or_path="")  # else the folder it was loaded from is exported, too
         self.accelerator = Accelerator(mixed_precision="bf16" if fast_bf16() else "no")
+        processes = self.accelerator.num_processes
+        if config.batch_size % processes:
+            raise ValueError(f"a batch of {config.batch_size} cannot be shared evenly by {processes} processes")
         torch.manual_seed(config.seed)
         torch.set_float32_matmul_precision("high")
-        parts = TrainedParts(pipeline).train()
+        parts = TrainedParts(pipeline, config.semantic).train()
         parts.requires_grad_(True)
         if config.added_only:
             parts.requires_grad_(False)
             freeze_backbone(parts.transformer)
+            if parts.semantic is not None:
+                parts.semantic.requires_grad_(True)
         ids = pipeline.tokenizer("", padding="max_length", return_tensors="pt").input_ids[0]
         self.objective = Objective(
             config.sampling,
@@ -143,7 +154,9 @@ class Trainer:
         parts.to(self.accelerator.device)
         if config.distill_guidance > 1:
             self.objective.distill_from(parts, config.distill_guidance)
-        self.parts, *self.optimizers = self.accelerator.prepare(parts, *make_optimizers(parts, config))
+        optimizers = make_optimizers(parts, config)
+        self.rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]  # of this run, whatever was resumed
+        self.parts, *self.optimizers = self.accelerator.prepare(parts, *optimizers)
         self.ema = EMAModel(
             self.parts.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
         )
@@ -164,19 +177,24 @@ class Trainer:
             pairs: The data, on the accelerator's device.
         """
         config, start = self.config, time.monotonic()
-        saved, mean_loss = start, None
-        bar = tqdm(desc="train", unit="step", initial=self.progress.step)
-        while (elapsed := time.monotonic() - start) < 60 * config.minutes:
+        saved, mean_loss = 0.0, None
+        bar = tqdm(desc="train", unit="step", initial=self.progress.step, disable=not self.accelerator.is_main_process)
+        while (elapsed := self._agree(time.monotonic() - start)) < 60 * config.minutes:
             loss = self.step(pairs, elapsed / (60 * config.minutes))
             bar.update()
             if self.progress.step % 50 == 0:
                 mean_loss = loss.item() if mean_loss is None else 0.9 * mean_loss + 0.1 * loss.item()
                 bar.set_postfix(loss=f"{mean_loss:.4f}", pairs=self.progress.step * config.batch_size, refresh=False)
-            if time.monotonic() - saved > 60 * config.export_minutes:
+            if elapsed - saved > 60 * config.export_minutes:
                 self.save()
-                saved = time.monotonic()
+                saved = elapsed
         bar.close()
         self.save()
+
+    def _agree(self, seconds: float) -> float:
+        """The first process's clock, so that all of them stop and save at the same step."""
+        clock = torch.tensor(seconds, dtype=torch.float64, device=self.accelerator.device)
+        return broadcast(clock).item()
 
     def step(self, pairs: LatentPairs, share: float) -> torch.Tensor:
         """Do one optimisation step.
@@ -186,19 +204,21 @@ class Trainer:
             share: Share of this run's time that has passed.
 
         Returns:
-            The loss, a detached scalar.
+            The loss of this process's share, a detached scalar.
         """
         device = pairs.rgb.device
         rows = torch.randint(len(pairs), (self.config.batch_size,), device=device)
         wording = torch.randint(pairs.captions.shape[1], (self.config.batch_size,), device=device)
         factor = rate_factor(self.config, self.progress.step, share)
         with self.accelerator.autocast():
-            loss = self.objective(self.parts, pairs.rgb[rows], pairs.depth[rows], pairs.captions[rows, wording])
+            batch = pairs.rgb[rows], pairs.depth[rows], pairs.captions[rows, wording], pairs.labels[rows]
+            share = self.accelerator.process_index, self.accelerator.num_processes
+            loss = self.objective(self.parts, *batch, share)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.parts.parameters(), 1.0)
-        for optimizer in self.optimizers:
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = factor * group.setdefault("base_lr", group["lr"])
+                group["lr"] = factor * rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.ema.step(self.parts.parameters())
@@ -209,8 +229,12 @@ class Trainer:
         """Write checkpoint and export; a kill in between leaves the previous ones whole."""
         partial = self.state.with_name(self.state.name + ".partial")
         self.accelerator.save_state(str(partial))
+        self.accelerator.wait_for_everyone()  # each has written its random state
+        if not self.accelerator.is_main_process:
+            return
         _replace(partial, self.state)
-        averaged = dict(zip((n for n, _ in self.parts.named_parameters()), self.ema.shadow_params, strict=True))
+        names = (name for name, _ in self.accelerator.unwrap_model(self.parts).named_parameters())
+        averaged = dict(zip(names, self.ema.shadow_params, strict=True))
         shell_parts = TrainedParts(self.shell)
         with torch.no_grad():
             for name, parameter in shell_parts.named_parameters():

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 import torch
+import torch.distributed as dist
 
 # Quintic Newton-Schulz iteration of Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024).
 NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -35,8 +36,32 @@ def orthogonalize(matrices: torch.Tensor) -> torch.Tensor:
     return x if wide else x.mT
 
 
+def orthogonalize_shared(matrices: torch.Tensor) -> torch.Tensor:
+    """`orthogonalize`, each process of the group doing its part; alone, all of it.
+
+    Args:
+        matrices: (N, m, n), the same in every process.
+
+    Returns:
+        (N, m, n), the same in every process.
+    """
+    if not dist.is_initialized():
+        return orthogonalize(matrices)
+    shared = torch.empty_like(matrices)
+    todo, results = (tensor.tensor_split(dist.get_world_size()) for tensor in (matrices, shared))
+    for source, (part, done) in enumerate(zip(todo, results, strict=True)):
+        if source == dist.get_rank():
+            done.copy_(orthogonalize(part))
+        if len(done):  # parts differ in size, so they cannot be gathered in one call
+            dist.broadcast(done, source)
+    return shared
+
+
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised; an update has the size of AdamW's (Liu et al. 2025, arXiv 2502.16982)."""
+    """Momentum, orthogonalised; an update has the size of AdamW's (Liu et al. 2025, arXiv 2502.16982).
+
+    In a process group each process orthogonalises its part of the matrices: their gradients are the same everywhere.
+    """
 
     def __init__(
         self,
@@ -77,7 +102,7 @@ class Muon(torch.optim.Optimizer):
                 buffers = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters]
                 torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
                 updates = torch._foreach_lerp(grads, buffers, group["momentum"])
-                directions = orthogonalize(torch.stack(updates).to(self.dtype)).float()
+                directions = orthogonalize_shared(torch.stack(updates).to(self.dtype)).float()
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
                 scale = 0.2 * max(rows, columns) ** 0.5
                 torch._foreach_add_(parameters, list(directions.unbind()), alpha=-group["lr"] * scale)

@@ -12,25 +12,30 @@ from torch import nn
 
 from ..denoise import add_noise
 from ..encode import TokenIds, encode_tokens, pack_latents
-from ..model.joint_attention import merge_branches
+from ..model.joint_attention import merge_branches, split_branches
 from ..pipeline import JointDiTPipeline
+from .semantics import SemanticHead
 from .sigmas import SigmaSampling, sample_sigmas
 from .velocity import predict_velocity
+
+SEMANTIC_WEIGHT = 0.1  # of the semantic loss beside Eq. 4
 
 
 class TrainedParts(nn.Module):
     """The parts of a pipeline that training may change, as one module."""
 
-    def __init__(self, pipeline: JointDiTPipeline):
+    def __init__(self, pipeline: JointDiTPipeline, semantic: bool = False):
         """Take the parts out of a pipeline, not copies of them.
 
         Args:
             pipeline: Where they live.
+            semantic: Whether a `SemanticHead` is trained along.
         """
         super().__init__()
         self.transformer = pipeline.transformer
         self.text_encoder = pipeline.text_encoder
         self.text_encoder_2 = pipeline.text_encoder_2
+        self.semantic = SemanticHead(pipeline.transformer) if semantic else None
         # Under autocast FLUX would round sigma to bfloat16; the pipeline then asks for levels never seen.
         self.exact_timestep: torch.Tensor | None = None
         self.transformer.time_text_embed.register_forward_pre_hook(self._with_exact_timestep)
@@ -45,7 +50,8 @@ class TrainedParts(nn.Module):
         captions: torch.Tensor,
         grid: tuple[int, int],
         guidance: torch.Tensor | None,
-    ) -> torch.Tensor:
+        labels: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Predict the velocity of noised pairs.
 
         Args:
@@ -54,15 +60,17 @@ class TrainedParts(nn.Module):
             captions: (B, T) token ids, the same in both text slots.
             grid: (h, w) of the latent map.
             guidance: (B,) or None for a model without embedded guidance.
+            labels: (B, 2, h, w), see `SemanticHead.forward`; not needed without a head.
 
         Returns:
-            v, (2B, L, C) float32.
+            v, (2B, L, C) float32, and the semantic loss, 0 without a head or labels.
         """
         self.exact_timestep = sigmas * 1000
         embeds = encode_tokens(self.text_encoder, self.text_encoder_2, TokenIds(captions, captions, ()))
         velocity = predict_velocity(self.transformer, x, sigmas, embeds, grid, guidance)
         self.exact_timestep = None
-        return velocity
+        read = self.semantic is not None and labels is not None
+        return velocity, self.semantic(labels) if read else velocity.new_zeros(())
 
 
 class Objective:
@@ -113,36 +121,60 @@ class Objective:
         return torch.where(dropped[:, None], self.empty_prompt, captions)
 
     def __call__(
-        self, parts: nn.Module, latents_rgb: torch.Tensor, latents_depth: torch.Tensor, captions: torch.Tensor
+        self,
+        parts: nn.Module,
+        latents_rgb: torch.Tensor,
+        latents_depth: torch.Tensor,
+        captions: torch.Tensor,
+        labels: torch.Tensor,
+        share: tuple[int, int] = (0, 1),
     ) -> torch.Tensor:
-        """Compute the loss of a batch.
+        """Compute the loss of a batch, or one process's share of it.
+
+        Every process draws the noise of the whole batch, so that many train exactly as one does.
 
         Args:
             parts: `TrainedParts`, perhaps wrapped.
             latents_rgb: (B, C/4, h, w) clean scaled latents.
             latents_depth: (B, C/4, h, w).
             captions: (B, T) ids.
+            labels: (B, 2, h, w), see `SemanticHead.forward`.
+            share: (i, n): the pairs i, i + n, ... of the batch.
 
         Returns:
-            Mean squared error over all noisy rows of both branches, a scalar.
+            Mean squared error over all noisy rows of both branches, plus `SEMANTIC_WEIGHT` times the semantic loss; a
+            scalar, of which the mean over all shares is the batch's.
         """
         clean = merge_branches(pack_latents(latents_rgb.float()), pack_latents(latents_depth.float()))  # (2B, L, C)
         grid = latents_rgb.shape[-2:]
         noise = torch.randn_like(clean)
         sigma_rgb, sigma_depth = sample_sigmas(self.sampling, len(captions), captions.device)
-        sigmas = merge_branches(sigma_rgb, sigma_depth)
-        x = add_noise(clean, noise, sigmas[:, None, None])
-        target = noise - clean
         captions = self.drop_words(captions, image_given=sigma_rgb < sigma_depth)
         scale = torch.ones(len(captions), device=captions.device) if self.guidance else None
+        taught = torch.rand(len(captions), device=captions.device) < 0.75
         if self.teacher is not None:
-            taught = torch.rand_like(scale) < 0.75
             scale = torch.where(taught, 1 + (self.max_guidance - 1) * torch.rand_like(scale), scale)
+        sigmas = merge_branches(sigma_rgb, sigma_depth)
+        # The velocity of an exactly clean branch is never used, and cannot be known.
+        noisy = (sigmas > 0).float()  # (2B,)
+        rows_of_a_share = noisy.sum() / share[1]
+
+        def own(rows: torch.Tensor) -> torch.Tensor:
+            return rows[share[0] :: share[1]]
+
+        def own_of_both(rows: torch.Tensor) -> torch.Tensor:
+            return merge_branches(*map(own, split_branches(rows)))
+
+        clean, noise, sigmas, noisy = (own_of_both(rows) for rows in (clean, noise, sigmas, noisy))
+        captions, scale = own(captions), scale if scale is None else own(scale)
+        x = add_noise(clean, noise, sigmas[:, None, None])
+        target = noise - clean
+        if self.teacher is not None:
             guided = self.guided_velocity(x, sigmas, captions, grid, scale)
-            target = torch.where(merge_branches(taught, taught)[:, None, None], guided, target)
-        errors = (parts(x, sigmas, captions, grid, scale) - target).square().mean((1, 2))  # (2B,)
-        noisy = (sigmas > 0).float()  # the velocity of an exactly clean branch is never used, and cannot be known
-        return (errors * noisy).sum() / noisy.sum()  # Eq. 4
+            target = torch.where(own_of_both(merge_branches(taught, taught))[:, None, None], guided, target)
+        velocity, semantic = parts(x, sigmas, captions, grid, scale, own(labels))
+        errors = (velocity - target).square().mean((1, 2))  # (2B / n,)
+        return (errors * noisy).sum() / rows_of_a_share + SEMANTIC_WEIGHT * semantic  # Eq. 4, and beside it
 
     @torch.no_grad()
     def guided_velocity(
@@ -150,6 +182,6 @@ class Objective:
     ) -> torch.Tensor:
         """The teacher's classifier-free guidance: v(empty) + scale * (v(prompt) - v(empty)), (2B, L, C)."""
         ones = torch.ones_like(scale)
-        prompted = self.teacher(x, sigmas, captions, grid, ones)
-        empty = self.teacher(x, sigmas, self.empty_prompt.expand_as(captions), grid, ones)
+        prompted, _ = self.teacher(x, sigmas, captions, grid, ones)
+        empty, _ = self.teacher(x, sigmas, self.empty_prompt.expand_as(captions), grid, ones)
         return empty + merge_branches(scale, scale)[:, None, None] * (prompted - empty)

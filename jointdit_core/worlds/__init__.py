@@ -2,17 +2,21 @@
 
 from .draw import RenderOutput, render, to_disparity
 from .grammar import VOCABULARY, captions
+from .labels import COLOR_CLASSES, OBJECT_CLASSES, cell_labels
 from .pack import SceneBatch, batch
 from .sampler import sample_scene
 from .scene import Scene
 
 __all__ = [
+    "COLOR_CLASSES",
+    "OBJECT_CLASSES",
     "VOCABULARY",
     "RenderOutput",
     "Scene",
     "SceneBatch",
     "batch",
     "captions",
+    "cell_labels",
     "render",
     "sample_scene",
     "to_disparity",

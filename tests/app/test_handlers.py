@@ -7,6 +7,7 @@ import json
 import threading
 import time
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -26,7 +27,7 @@ from jointdit_core.presets import PRESETS
 from jointdit_core.worlds import VOCABULARY
 from tests.geometry.test_recover import box_room, exact_disparity
 
-LOOK = (55.0, 8.0, 0.0, 65536)  # field of view, far / near, edge cut, points
+LOOK = (55.0, 8.0, 0.0, 65536, False, False)  # field of view, far / near, edge cut, points, no sky, smooth
 
 
 def visitor(name: str = "visitor") -> gr.Request:
@@ -204,7 +205,9 @@ def test_view_and_files_wait_for_a_result(studio):
 
 
 def test_view_follows_the_lift_controls_and_keeps_its_key(studio, result):
-    figures = [json.loads(studio.view(result, fov, 8.0, 0.0, points)) for fov, points in ((55, 65536), (80, 500))]
+    figures = [
+        json.loads(studio.view(result, fov, 8.0, 0.0, points, False, False)) for fov, points in ((55, 65536), (80, 500))
+    ]
     metas = [figure["layout"]["meta"] for figure in figures]
     assert metas[0]["key"] == metas[1]["key"] and [round(meta["fov_deg"]) for meta in metas] == [55, 80]
     assert metas[1]["side"] < metas[0]["side"] == 56
@@ -212,12 +215,12 @@ def test_view_follows_the_lift_controls_and_keeps_its_key(studio, result):
 
 def test_lift_controls_out_of_range_are_refused_in_a_sentence(studio, result):
     with pytest.raises(gr.Error, match="fov_deg"):
-        studio.view(result, 500.0, 8.0, 0.0, 65536)
+        studio.view(result, 500.0, *LOOK[1:])
 
 
 def test_an_edge_cut_of_zero_keeps_every_point():
-    assert lifting(55, 8, 0, 100).edge_threshold is None
-    assert lifting(55, 8, 4, 100).edge_threshold == pytest.approx(0.04)
+    assert lifting(55, 8, 0, 100, False, False).edge_threshold is None
+    assert lifting(55, 8, 4, 100, False, False).edge_threshold == pytest.approx(0.04)
 
 
 def test_files_hold_what_the_page_shows(tmp_path, result):
@@ -241,6 +244,54 @@ def test_files_hold_what_the_page_shows(tmp_path, result):
         assert archive.testzip() is None
 
 
+def test_the_obj_comes_with_its_material_and_texture(tmp_path, result):
+    files = write_files(dataclasses.replace(result, folder=tmp_path / "files"), lifting(*LOOK))
+    with zipfile.ZipFile(files.mesh_obj) as archive:
+        assert {Path(name).suffix for name in archive.namelist()} == {".obj", ".mtl", ".png"}
+        archive.extractall(tmp_path / "unpacked")
+    (path,) = (tmp_path / "unpacked").glob("*.obj")
+    read = trimesh.load(path, force="mesh", process=False)
+    np.testing.assert_array_equal(np.asarray(read.visual.material.image.convert("RGB")), result.image)
+    assert sorted(path.parent.parent.glob("files/*")) == sorted(files)  # no scraps
+
+
+def test_no_sky_and_smooth_steps_change_what_is_lifted(result):
+    rounded = dataclasses.replace(result, disparity=np.rint(result.disparity * 99).astype(np.float32) / 99)
+    plain, bare, smooth = (lifting(*LOOK[:-2], *two) for two in ((False, False), (True, False), (False, True)))
+    assert len(rounded.lift(bare).points) == len(rounded.lift(plain).points) - 56  # the farthest row is sky
+    moved = np.abs(rounded.lift(smooth).points - rounded.lift(plain).points).max(0)
+    assert moved[2] > 0 and not np.array_equal(rounded.normals(smooth), rounded.normals(plain))
+    assert len(rounded.lift_mesh(bare).vertices) < len(rounded.lift_mesh(plain).vertices)
+
+
+def test_only_sky_is_refused_in_a_sentence(studio, result, tmp_path):
+    sky = dataclasses.replace(result, disparity=np.zeros((40, 56), np.float32), folder=tmp_path)
+    for ask in (studio.view, studio.files, studio.parallax):
+        with pytest.raises(gr.Error, match="only sky"):
+            ask(sky, *LOOK[:4], True, False)
+
+
+def test_parallax_is_made_when_asked_and_offered_for_download(studio, result, tmp_path):
+    with pytest.raises(gr.Error, match="press Generate first"):
+        studio.parallax(None, *LOOK)
+    asked, offered = studio.parallax(dataclasses.replace(result, folder=tmp_path), *LOOK)
+    assert not asked["visible"] and offered["visible"]
+    with Image.open(offered["value"]) as film:
+        # Pictures that are the same as the one before are kept as a longer stay of it.
+        assert (film.format, film.size) == ("WEBP", (56, 40)) and 8 < film.n_frames <= 24
+    *_, asked, offered = studio.files(dataclasses.replace(result, folder=tmp_path), *LOOK)
+    assert asked["visible"] and not offered["visible"] and offered["value"] is None
+
+
+def test_parallax_of_a_large_result_is_drawn_smaller(result):
+    large = dataclasses.replace(
+        result, image=result.image.repeat(20, 0).repeat(20, 1), disparity=result.disparity.repeat(20, 0).repeat(20, 1)
+    )
+    smaller = large.at_most(512)
+    assert smaller.image.shape == (366, 512, 3) and smaller.disparity.shape == (366, 512)
+    assert smaller.disparity.dtype == np.float32 and result.at_most(512) is result
+
+
 def test_a_prompt_in_any_script_survives_in_the_png(tmp_path, result):
     settings = dataclasses.replace(result.settings, prompt="красный шар 红球 🔴")
     files = write_files(dataclasses.replace(result, folder=tmp_path, settings=settings), lifting(*LOOK))
@@ -255,7 +306,7 @@ def test_each_visitor_has_a_folder_that_goes_with_them(studio):
     studio.leave(visitor("one"))
     assert not one.folder.exists() and two.folder.exists()
     files = studio.files(one, *LOOK)  # a page that is still open gets its files anew
-    assert all(part["interactive"] for part in files)
+    assert all(part["interactive"] for part in files[:-1]) and not files[-1]["visible"]
 
 
 # Between the tabs.
@@ -280,7 +331,25 @@ def test_estimated_camera_of_a_room_sets_the_lift_controls(studio, result):
     fov_deg, far_over_near = studio.estimate_camera(room)
     assert fov_deg == pytest.approx(60, abs=5) and far_over_near == pytest.approx(ratio, rel=0.15)
     assert 2 * far_over_near % 1 == 0
-    studio.view(room, fov_deg, far_over_near, 0.0, 4096)
+    studio.view(room, fov_deg, far_over_near, *LOOK[2:])
+
+
+def test_a_field_of_view_from_the_photo_is_kept_by_the_estimate(studio, tmp_path):
+    photo, exif = Image.new("RGB", (60, 40)), Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = 35  # FocalLengthIn35mmFilm
+    photo.save(tmp_path / "photo.jpg", exif=exif)
+    estimated = last_of(studio.depth_estimation(str(tmp_path / "photo.jpg"), 1, False, 2, "gray", visitor())).result
+    true = 2 * np.degrees(np.arctan(36 / 70))
+    assert estimated.fov_deg == pytest.approx(true, abs=0.5)
+    disparity, _ = exact_disparity(box_room(80, 25, 10, 192, 192))
+    room = dataclasses.replace(estimated, image=np.zeros((192, 192, 3), np.uint8), disparity=disparity)
+    assert studio.estimate_camera(room)[0] == round(estimated.fov_deg)
+    assert studio.estimate_camera(dataclasses.replace(room, fov_deg=None))[0] == pytest.approx(80, abs=5)
+
+
+def test_the_lift_takes_the_sliders_whatever_the_photo_says(studio, result):
+    photo = dataclasses.replace(result, fov_deg=30.0)
+    assert json.loads(studio.view(photo, 80.0, *LOOK[1:]))["layout"]["meta"]["fov_deg"] == pytest.approx(80)
 
 
 def test_a_camera_that_cannot_be_told_leaves_the_controls(studio, result):

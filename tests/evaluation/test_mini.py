@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from jointdit_core.evaluation.__main__ import main
+from jointdit_core.evaluation.checker import LabelChecker
 from jointdit_core.evaluation.depth_metrics import DepthMetrics
 from jointdit_core.evaluation.mini import draw_worlds, estimate, sheet, summarise
 from jointdit_core.worlds import sample_scene
@@ -45,13 +46,17 @@ def test_sheets_hold_groups_side_by_side():
 
 def test_the_command_writes_table_json_and_sheets(tmp_path, capsys):
     tiny_pipeline().save_pretrained(tmp_path / "model")
+    LabelChecker(channels=16, blocks=1).save_pretrained(tmp_path / "checker")
     main(
-        ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "out"), "--scenes", "4"]
-        + ["--depth-steps", "2", "1", "--steps", "2", "--batch-size", "2"]
+        ["--model", str(tmp_path / "model"), "--checker", str(tmp_path / "checker"), "--out", str(tmp_path / "out")]
+        + ["--scenes", "4", "--depth-steps", "2", "1", "--steps", "2", "--batch-size", "2"]
     )
-    rows = json.loads((tmp_path / "out" / "table.json").read_text())
-    assert [r["task"] for r in rows].count("depth estimation") == 2
-    assert {r["task"] for r in rows} == {"depth estimation", "joint self-consistency", "depth-conditioned"}
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    tasks = [row["task"] for row in report["depth"]]
+    assert tasks.count("depth estimation") == 2 and {"joint self-consistency", "depth-conditioned"} <= set(tasks)
+    assert any(task.startswith("depth estimation, ") for task in tasks)
+    assert {"drawn (the checker's own errors)", "made"} <= {row["pictures"] for row in report["obedience"]}
+    assert report["distances"]["frechet"] >= 0
     assert capsys.readouterr().out.startswith("| task |")
     assert {p.name for p in (tmp_path / "out").glob("*.png")} == {
         "depth-estimation.png",

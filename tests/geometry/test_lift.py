@@ -106,6 +106,22 @@ def test_edge_cut_finds_the_wide_ramps_of_an_enlarged_map():
     np.testing.assert_array_equal(np.flatnonzero(mixed), np.arange(509, 516))
 
 
+def test_edge_cut_follows_a_step_smeared_as_models_smear_it():
+    ramp = np.array([1, 0.98, 0.9, 0.75, 0.55, 0.35, 0.2, 0.12, 0.1], np.float32)
+    disparity = np.tile(np.concatenate([np.full(100, 1, np.float32), ramp, np.full(100, 0.1, np.float32)]), (12, 1))
+    mixed = mixed_pixels(1 / disparity_to_depth(disparity), EDGE_THRESHOLD)[0]
+    between = (disparity[0] < 0.85) & (disparity[0] > 0.15)
+    np.testing.assert_array_equal(mixed & between, between)
+    assert not mixed[:100].any() and not mixed[-100:].any()
+
+
+def test_a_level_of_noise_far_away_is_no_edge():
+    noise = RNG.integers(0, 2, (128, 128)) / np.float32(255)
+    depth = disparity_to_depth(noise, 40)
+    assert np.abs(np.diff(depth)).max() > EDGE_THRESHOLD * 40  # a jump of several percent
+    assert not mixed_pixels(1 / depth, EDGE_THRESHOLD).any()
+
+
 @pytest.mark.parametrize("normal", [(0, 0.98, 0.2), (0.7, 0.7, 0.15), (0.9, 0.1, 0.42)])
 @pytest.mark.parametrize("levels", [None, 65535, 255])
 def test_edge_cut_keeps_slanted_planes(normal, levels):
@@ -196,6 +212,7 @@ GOOD = {"image": np.zeros((4, 6, 3), np.uint8), "disparity": np.full((4, 6), 0.5
         ({"edge_threshold": 0}, "edge_threshold: got 0"),
         ({"edge_threshold": float("nan")}, "edge_threshold: got nan"),
         ({"disparity": np.zeros((4, 6), np.float32), "drop_sky": True}, "only sky"),
+        ({"disparity": np.broadcast_to(np.float32(0.5), (20_000, 20_000))}, "got 400000000 pixels, allowed"),
     ],
 )
 def test_bad_arguments_are_named(change, words):

@@ -13,6 +13,19 @@ TINY = MiniConfig(
 )
 
 
+def tiny_vae():
+    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return AutoencoderPatchPCA.fit(images, latent_channels=4, patch_size=8, whitening=0.5)
+
+
+def learnable_pairs():
+    generator = torch.Generator().manual_seed(0)
+    rgb = torch.randn(4, 4, 1, 1, generator=generator).expand(4, 4, 8, 8)
+    captions = torch.randint(3, 50, (4, 2, TINY.text_length), generator=generator)
+    labels = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 2, 8, 8)
+    return LatentPairs(rgb.half(), -rgb.half(), captions, labels)
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     return build_tokenizer(VOCABULARY, TINY.text_length)
@@ -20,8 +33,7 @@ def tokenizer():
 
 @pytest.fixture(scope="session")
 def vae():
-    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    return AutoencoderPatchPCA.fit(images, latent_channels=4, patch_size=8, whitening=0.5)
+    return tiny_vae()
 
 
 @pytest.fixture
@@ -31,6 +43,4 @@ def pipeline(vae):
 
 @pytest.fixture
 def pairs():
-    generator = torch.Generator().manual_seed(0)
-    rgb = torch.randn(4, 4, 1, 1, generator=generator).expand(4, 4, 8, 8)
-    return LatentPairs(rgb.half(), -rgb.half(), torch.randint(3, 50, (4, 2, TINY.text_length), generator=generator))
+    return learnable_pairs()

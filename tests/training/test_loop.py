@@ -1,9 +1,13 @@
 """The loop at tiny size: it learns, survives a kill, and exports what it averaged."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from jointdit_core.model.transformer import added_parameters
 from jointdit_core.pipeline import JointDiTPipeline
@@ -12,6 +16,7 @@ from jointdit_core.training.mini import build_mini
 from jointdit_core.training.objective import Objective, TrainedParts
 from jointdit_core.training.sigmas import SigmaSampling
 from jointdit_core.worlds import VOCABULARY
+from tests.training import two_processes
 from tests.training.conftest import TINY
 
 CONFIG = TrainConfig(minutes=0.02, batch_size=8, warmup_steps=5, compile=False, ema_decay=0.9, cooldown=0.0)
@@ -28,9 +33,11 @@ def test_the_loss_falls(pipeline, pairs, tmp_path):
 
 
 def test_untrained_loss_is_that_of_a_zero_velocity(vae, pairs, tmp_path):
-    run = trainer(build_mini(dataclasses.replace(TINY, prediction_type="velocity"), vae, VOCABULARY), tmp_path)
+    plain = build_mini(dataclasses.replace(TINY, prediction_type="velocity"), vae, VOCABULARY)
+    run = trainer(plain, tmp_path, semantic=False)
     rows = torch.arange(4).repeat(16)
-    loss = run.objective(run.parts, pairs.rgb[rows], pairs.depth[rows], pairs.captions[rows, 0]).item()
+    captions, labels = pairs.captions[rows, 0], pairs.labels[rows]
+    loss = run.objective(run.parts, pairs.rgb[rows], pairs.depth[rows], captions, labels).item()
     expected = 1 + pairs.rgb.float().square().mean().item()  # E[(noise - x_0)^2]
     assert loss == pytest.approx(expected, rel=0.05)
 
@@ -51,6 +58,15 @@ def test_a_killed_run_goes_on_where_it_saved(pipeline, pairs, tmp_path):
     assert not (tmp_path / "state.partial").exists()
 
 
+def test_a_resumed_run_takes_its_own_rates(pipeline, pairs, tmp_path):
+    first = trainer(pipeline, tmp_path, lr_matrix=1e-3)
+    first.step(pairs, 0.0)
+    first.save()
+    second = trainer(pipeline, tmp_path, lr_matrix=4e-3, warmup_steps=1)
+    second.step(pairs, 0.0)
+    assert second.optimizers[0].param_groups[0]["lr"] == pytest.approx(4e-3)
+
+
 def test_the_export_is_the_average_and_runs(pipeline, pairs, tmp_path):
     run = trainer(pipeline, tmp_path)
     run.run(pairs)
@@ -64,13 +80,26 @@ def test_the_export_is_the_average_and_runs(pipeline, pairs, tmp_path):
     assert out.image.size == (64, 64)
 
 
+def test_two_processes_train_as_one(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*command, "-m", "tests.training.two_processes", str(tmp_path)], env=environment, check=True, timeout=300
+    )
+    together = load_file(tmp_path / "state" / "model.safetensors")
+    alone = two_processes.train(tmp_path / "alone")
+    for name, parameter in alone.parts.named_parameters():
+        if name in together:  # a shared tensor is kept once
+            assert torch.allclose(together[name], parameter, atol=1e-5), name
+
+
 def test_frozen_training_moves_the_added_parameters_only(pipeline, pairs, tmp_path):
     added = {f"transformer.{name}" for name in added_parameters(pipeline.transformer)}
     # The untrained output layer passes no gradient back.
     torch.nn.init.normal_(pipeline.transformer.proj_out.weight, std=0.1)
     torch.nn.init.normal_(pipeline.transformer.single_transformer_blocks[0].norm.linear.base_layer.bias, std=0.1)
     before = {name: p.detach().clone() for name, p in TrainedParts(pipeline).named_parameters()}
-    run = trainer(pipeline, tmp_path, added_only=True)
+    run = trainer(pipeline, tmp_path, added_only=True, semantic=False)
     for _ in range(3):
         run.step(pairs, 0.0)
     moved = {name for name, p in run.parts.named_parameters() if not torch.equal(p, before[name])}
