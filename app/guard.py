@@ -219,7 +219,7 @@ class Guard:
             raise Refused(400, sentence)
         name = scope["path"].rstrip("/").rsplit("/", 1)[1]
         if name in self.runs or (name == "join" and str(content.get("fn_index")) in self.runs):
-            busy = self.lane.admit()
+            busy = self.lane.admit(answer.own["x-request-id"])
             if busy:  # 429, since Gradio's page replaces the sentence of a 503 by its own
                 raise Refused(429, busy, **{"retry-after": "10"})
         return _Replayed(body, receive)

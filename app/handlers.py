@@ -20,6 +20,7 @@ import numpy as np
 from app import inputs, viewer, words
 from app.examples import Example
 from app.lane import Lane, LaneError, OnStep, Stopped
+from app.plain import request_name
 from app.results import Files, LiftSettings, Result, Settings, write_files, write_parallax, write_rgb_png
 from app.session import Sessions
 from jointdit_core import JointDiTOutput, JointDiTPipeline
@@ -179,7 +180,7 @@ class Studio:
         )
         shown = None
         try:
-            for news in self.lane.run(owner, asked, work, _name(request)):
+            for news in self.lane.run(owner, asked, work, request_name(request)):
                 if isinstance(news, JointDiTOutput):
                     break
                 fresh = news.image is not None and news.image is not shown
@@ -367,11 +368,6 @@ def lifting(
 
 def _owner(request: gr.Request) -> str:
     return request.session_hash or "nobody"
-
-
-def _name(request: gr.Request) -> str:
-    """Return the name that the guard gave the request, for the log."""
-    return request.headers.get("x-request-id", "") if request.request else ""
 
 
 def _refusal(reason: object) -> gr.Error:

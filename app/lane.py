@@ -73,7 +73,7 @@ class Lane:
         self._running: Job | None = None
         self._has_worker = self._is_closed = self._has_failed = False
         self._jobs: dict[str, Job] = {}  # the newest of each owner
-        self._expected: deque[float] = deque()  # until when each admitted visitor is waited for
+        self._expected: dict[str, float] = {}  # until when each admitted request is waited for
         self._durations: deque[float] = deque(maxlen=8)  # seconds of the last jobs
         self._active = self._count = self.steps = 0
         self.peak_active = 0
@@ -167,17 +167,25 @@ class Lane:
             status = "broken"
         return LaneState(status, waiting, self._wait_s(waiting), self._count, self.steps, self.peak_active)
 
-    def admit(self) -> str | None:
-        """Let one more visitor on the way to `run`; return a sentence for them instead if the places are taken."""
+    def admit(self, name: str) -> str | None:
+        """Let one more request on the way to `run`; return a sentence for its visitor if the places are taken.
+
+        Args:
+            name: of the request; its place is kept until it is here, or `forget` is told that it will not come.
+        """
         now = time.monotonic()
         with self._guard:
-            while self._expected and self._expected[0] < now:  # refused on the way for another reason
-                self._expected.popleft()
+            self._expected = {one: until for one, until in self._expected.items() if until > now}
             waiting = len(self._queue)
             if waiting + len(self._expected) < self.places + (self._running is None):
-                self._expected.append(now + ON_THE_WAY_S)
+                self._expected[name] = now + ON_THE_WAY_S
                 return None
         return self._busy(waiting)
+
+    def forget(self, name: str) -> None:
+        """Keep no place for a request that was refused on the way."""
+        with self._guard:
+            self._expected.pop(name, None)
 
     def _busy(self, waiting: int) -> str:
         """Say so; the estimate is that of the last one in the queue."""
@@ -192,8 +200,7 @@ class Lane:
             if len(self._queue) >= self.places + (self._running is None):
                 raise Busy(self._busy(len(self._queue)))
             self._queue.append(job)
-            if self._expected:
-                self._expected.popleft()
+            self._expected.pop(job.name, None)
             self._jobs.pop(job.owner, None)
             self._jobs[job.owner] = job
             while len(self._jobs) > KEPT_JOBS + self.places:

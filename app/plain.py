@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -16,12 +17,21 @@ logger = logging.getLogger(__name__)
 class PlainBlocks(gr.Blocks):
     """Gradio's page, with a sentence for whatever goes wrong in its own checks, in a handler or in showing a result."""
 
+    on_failure: Callable[[str], None] | None = None  # called with the name of a request that failed
+
     async def process_api(self, *arguments: Any, **named: Any) -> dict[str, Any]:
         """Run one event; anything raised is a `gr.Error` with a sentence, which Gradio does not print."""
         try:
             return await super().process_api(*arguments, **named)
         except Exception as error:
+            if self.on_failure is not None:
+                self.on_failure(request_name(named.get("request")))
             raise _sentence(error) from None
+
+
+def request_name(request: gr.Request | None) -> str:
+    """Return the name that the guard gave a request; "" for one that did not come over HTTP."""
+    return request.headers.get("x-request-id", "") if request is not None and request.request else ""
 
 
 def _sentence(error: Exception) -> gr.Error:

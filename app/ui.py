@@ -104,6 +104,7 @@ def build(studio: Studio, status: str) -> gr.Blocks:
         _wire_results(studio, tabs, task_tabs, results)
         _wire_examples(studio, page, tabs, task_tabs, results, gallery)
         page.unload(studio.leave)
+    page.on_failure = studio.lane.forget
     return page
 
 

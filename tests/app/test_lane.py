@@ -187,12 +187,14 @@ def test_a_full_queue_refuses_at_once_and_says_how_long_it_may_take(pipe):
 def test_a_crowd_at_the_door_is_counted_before_it_reaches_the_lane(pipe, monkeypatch):
     monkeypatch.setattr("app.lane.ON_THE_WAY_S", 0.2)
     lane = Lane(places=2)
-    assert [lane.admit() is None for _ in range(5)] == [True, True, True, False, False]
-    assert lane.admit().startswith("The server is busy")
-    time.sleep(0.25)  # refused on the way, for another reason
-    assert lane.admit() is None
-    list(lane.run("a", None, generation(pipe, 2)))
-    assert [lane.admit() is None for _ in range(4)] == [True, True, True, False]
+    assert [lane.admit(name) is None for name in "abcde"] == [True, True, True, False, False]
+    assert lane.admit("f").startswith("The server is busy")
+    lane.forget("b")  # refused on the way, for another reason
+    assert [lane.admit(name) is None for name in "gh"] == [True, False]
+    time.sleep(0.25)  # never heard of again
+    assert [lane.admit(name) is None for name in "ijkl"] == [True, True, True, False]
+    list(lane.run("visitor", None, generation(pipe, 2), "i"))
+    assert lane.admit("m") is None
 
 
 def test_jobs_are_served_in_the_order_they_came(pipe):

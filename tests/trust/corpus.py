@@ -256,16 +256,15 @@ def calls() -> Iterator[Call]:
     """Wrong arguments, in a form that Gradio lets through."""
     text = {"prompt": "a red ball", "seed": 1, "steps": 1, "guidance": 1.0}
     wrong: dict[str, list] = {
-        "prompt": ["", " \t\n ", "x" * 5000, "\0\1\2", ["a"], {"a": 1}, 7.5],
-        "seed": [-1, 2**40, 1.5, "abc", [1], {"x": 1}],
-        "steps": [0, -3, 101, 10**9, 1.5, None, "many", []],
+        "prompt": ["", " \t\n ", "x" * 5000, "\0\1\2"],
+        "seed": [-1, 2**40, "abc", [1], {"x": 1}],
+        "steps": [0, -3, 101, 10**9, None, "many", []],
         "guidance": [-0.1, 21, 1e308, "strong", None, {}],
     }
     for field, values in wrong.items():
         for value in values:
             yield Call(f"{field} = {value!r:.30}", "joint_generation", list({**text, field: value}.values()))
     yield Call("no arguments", "joint_generation", [])
-    yield Call("too many arguments", "joint_generation", [*text.values(), 1, 2, 3])
     yield Call("no picture", "depth_estimation", [None, 1, 1])
     yield Call("no depth map", "depth_to_image", ["a", None, RELATIVE, NEAR_IS_BRIGHT, 1, 1, 1.0])
     for name, file in foreign_files().items():
