@@ -37,7 +37,11 @@ def main(arguments: list[str] | None = None) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pipe = JointDiTPipeline.from_pretrained(args.model, dtype=torch.float32).to(device)
     pipe.set_progress_bar_config(disable=True)
-    checker = LabelChecker.from_pretrained(args.checker, torch_dtype=torch.float32).to(device)
+    checker = None
+    if args.checker.exists():
+        checker = LabelChecker.from_pretrained(args.checker, torch_dtype=torch.float32).to(device)
+    else:
+        sys.stderr.write(f"{args.checker} holds no checker, so prompts are not judged; `training checker` makes one\n")
     worlds = draw_worlds(args.scenes, pipe.config.default_size, device)
     steps = tuple(args.depth_steps)
     report = evaluate_mini(pipe, checker, worlds, steps, args.steps, args.guidance, args.batch_size)
@@ -47,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     figures = {
         "depth": [asdict(row) for row in report.rows],
         "obedience": [asdict(row) for row in report.obedience],
-        "distances": asdict(report.distances),
+        "distances": None if report.distances is None else asdict(report.distances),
     }
     (args.out / "report.json").write_text(json.dumps(figures, indent=1))
     (args.out / "report.md").write_text(tables(report) + "\n")

@@ -153,20 +153,20 @@ class Report:
             generation, its own depth (lifted with far/near = 8, sky left out) against depth estimated from its image;
             depth-conditioned generation, depth estimated from its image against the true depth of the given map.
         obedience: Pictures made from the prompts alone, by style too, and the drawn ones, which show what the checker
-            misses.
-        distances: Between the same made and drawn pictures.
+            misses. Empty without a checker.
+        distances: Between the same made and drawn pictures; None without a checker.
         sheets: Sample pictures by task.
     """
 
     rows: list[Row]
     obedience: list[ObedienceRow]
-    distances: Distances
+    distances: Distances | None
     sheets: dict[str, Image.Image]
 
 
 def evaluate_mini(
     pipe: JointDiTPipeline,
-    checker: LabelChecker,
+    checker: LabelChecker | None,
     worlds: Worlds,
     depth_steps: tuple[int, ...],
     steps: int,
@@ -177,7 +177,7 @@ def evaluate_mini(
 
     Args:
         pipe: The model.
-        checker: The judge of prompt obedience.
+        checker: The judge of prompt obedience, or None to leave that out.
         worlds: N unseen scenes.
         depth_steps: Step counts at which depth estimation is measured; the first also judges generated images.
         steps: Steps of the two generating tasks.
@@ -208,6 +208,8 @@ def evaluate_mini(
     followed = [depth_metrics(m, d) for m, d in zip(again, worlds.depths, strict=True)]
     rows.append(summarise("depth-conditioned", steps, followed))
 
+    if checker is None:
+        return Report(rows, [], None, sheets)
     obedience = [judge("drawn (the checker's own errors)", checker, worlds.images, worlds.prompts)]
     obedience.append(judge("made", checker, images, worlds.prompts))
     for style, part in _by_style(worlds, list(zip(images, worlds.prompts, strict=True))):
@@ -245,15 +247,14 @@ def sheet(columns: list[list]) -> Image.Image:
 
 def tables(report: Report) -> str:
     """Write a report as Markdown."""
-    far = report.distances
-    return "\n\n".join(
-        (
-            depth_table(report.rows),
-            obedience_table(report.obedience),
+    parts = [depth_table(report.rows)]
+    if far := report.distances:
+        parts.append(obedience_table(report.obedience))
+        parts.append(
             f"On the checker's features, made against drawn pictures: Fréchet distance {far.frechet:.2f}, "
-            f"kernel distance {far.kernel:.2f} ± {far.kernel_std:.2f} (x 1000).",
+            f"kernel distance {far.kernel:.2f} ± {far.kernel_std:.2f} (x 1000)."
         )
-    )
+    return "\n\n".join(parts)
 
 
 def depth_table(rows: list[Row]) -> str:

@@ -63,3 +63,14 @@ def test_the_command_writes_table_json_and_sheets(tmp_path, capsys):
         "joint-generation.png",
         "depth-to-image.png",
     }
+
+
+def test_without_a_checker_the_rest_is_measured_and_said(tmp_path, capsys):
+    tiny_pipeline().save_pretrained(tmp_path / "model")
+    main(
+        ["--model", str(tmp_path / "model"), "--checker", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
+        + ["--scenes", "2", "--depth-steps", "1", "--steps", "1", "--batch-size", "2"]
+    )
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["depth"] and not report["obedience"] and report["distances"] is None
+    assert "not judged" in capsys.readouterr().err
