@@ -129,7 +129,7 @@ class Trainer:
         """
         self.config, self.state, self.export_folder = config, state, export
         self.shell = copy.deepcopy(pipeline)  # receives the averaged weights at each export
-        for model in (self.shell.vae, self.shell.transformer):
+        for model in (self.shell, self.shell.vae, self.shell.transformer):
             model.register_to_config(_name_or_path="")  # else the folder it was loaded from is exported, too
         self.accelerator = Accelerator(mixed_precision="bf16" if fast_bf16() else "no")
         processes = self.accelerator.num_processes

@@ -1,6 +1,7 @@
 """The loop at tiny size: it learns, survives a kill, and exports what it averaged."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -68,9 +69,13 @@ def test_a_resumed_run_takes_its_own_rates(pipeline, pairs, tmp_path):
 
 
 def test_the_export_is_the_average_and_runs(pipeline, pairs, tmp_path):
+    pipeline.save_pretrained(tmp_path / "start")
+    pipeline = JointDiTPipeline.from_pretrained(tmp_path / "start", dtype=torch.float32)
     run = trainer(pipeline, tmp_path)
     run.run(pairs)
     loaded = JointDiTPipeline.from_pretrained(tmp_path / "export", dtype=torch.float32)
+    index = json.loads((tmp_path / "export" / "model_index.json").read_text())
+    assert not index.get("_name_or_path"), "the folder it was trained in is nobody's business"
     names = [name for name, _ in run.parts.named_parameters()]
     averaged = dict(zip(names, run.ema.shadow_params, strict=True))
     for name, parameter in TrainedParts(loaded).named_parameters():
