@@ -35,6 +35,7 @@ VISIT_S = 6 * 3600  # files of a page that never said goodbye are kept this long
 FOV_RANGE_DEG, FAR_OVER_NEAR_RANGE = (10, 120), (1.5, 50)  # of the lift's sliders
 SAME: Any = gr.skip()
 STOP_ON, STOP_OFF = gr.update(interactive=True), gr.update(interactive=False)
+AT_REST = {"bar": words.run_bar("That did not work. Your settings are kept."), "stop": STOP_OFF}
 
 
 class Panel(NamedTuple):
@@ -57,7 +58,7 @@ def reset_on_refusal(run: Callable[..., Iterator[Panel]]) -> Callable[..., Itera
         try:
             yield from run(*arguments)
         except gr.Error:
-            yield Panel(bar=words.run_bar("That did not work. Your settings are kept."), stop=STOP_OFF)
+            yield Panel(**AT_REST)
             raise
 
     return told
@@ -204,7 +205,7 @@ class Studio:
 
     def rest(self) -> tuple:
         """Put the run bar and the Stop button to rest after a run that was refused before it came here."""
-        return words.run_bar("That did not work. Your settings are kept."), STOP_OFF
+        return tuple(AT_REST.values())
 
     def stop(self, colormap: str, request: gr.Request) -> tuple:
         """Stop the visitor's run; its last preview becomes the result.

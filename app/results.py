@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import secrets
 import tempfile
@@ -120,7 +121,11 @@ class Result:
         return replace(self, image=np.asarray(image), disparity=np.asarray(disparity).clip(0, 1))
 
     def _disparity(self, settings: LiftSettings) -> np.ndarray:
-        return smooth_steps(self.disparity) if settings.smooth else self.disparity
+        return self._smooth if settings.smooth else self.disparity
+
+    @functools.cached_property
+    def _smooth(self) -> np.ndarray:  # one set of files asks for it three times, the view once more
+        return smooth_steps(self.disparity)
 
 
 def _shape(settings: LiftSettings) -> dict[str, Any]:

@@ -54,8 +54,9 @@ def main(arguments: list[str] | None = None) -> None:
         "distances": None if report.distances is None else asdict(report.distances),
     }
     (args.out / "report.json").write_text(json.dumps(figures, indent=1))
-    (args.out / "report.md").write_text(tables(report) + "\n")
-    sys.stdout.write(tables(report) + "\n")
+    text = tables(report) + "\n"
+    (args.out / "report.md").write_text(text)
+    sys.stdout.write(text)
 
 
 if __name__ == "__main__":

@@ -23,11 +23,10 @@ from ..model.autoencoder import AutoencoderPatchPCA
 from ..pipeline import JointDiTPipeline
 from ..training.cache import LatentPairs
 from ..training.loop import TrainConfig, Trainer
-from ..training.mini import MiniConfig, build_mini
+from ..training.mini import MiniConfig, build_mini, build_tokenizer
 from ..training.sigmas import MINI_SAMPLING
 from ..worlds import VOCABULARY
-from .depth_metrics import depth_metrics
-from .mini import Row, Worlds, consistency, draw_worlds, estimate, generate, summarise
+from .mini import Row, Worlds, against, draw_worlds, estimate, generate, generation_rows, summarise
 
 COMPILE = True  # the transformer's blocks, for training
 MEASURES = ("depth estimation", "joint self-consistency", "depth-conditioned")
@@ -107,15 +106,9 @@ def measure(pipe: JointDiTPipeline, worlds: Worlds, steps: int, batch_size: int)
     Returns:
         A row for each of `MEASURES`.
     """
-    estimated = estimate(pipe, worlds.images, steps, batch_size)
+    depth = against(estimate(pipe, worlds.images, steps, batch_size), worlds.depths)
     made = generate(pipe, worlds, steps, 1.0, batch_size)
-    again = estimate(pipe, made.images, steps, batch_size)
-    followed = estimate(pipe, made.conditioned, steps, batch_size)
-    depth, conditioned = (
-        [depth_metrics(m, d) for m, d in zip(maps, worlds.depths, strict=True)] for maps in (estimated, followed)
-    )
-    measured = (depth, consistency(again, made.disparities), conditioned)
-    return [summarise(task, steps, metrics) for task, metrics in zip(MEASURES, measured, strict=True)]
+    return [summarise(MEASURES[0], steps, depth), *generation_rows(pipe, worlds, made, steps, steps, batch_size)]
 
 
 def table(results: dict[str, list[list[Row]]]) -> str:
@@ -183,9 +176,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if any(run["form"] == variant.name and run["seed"] == seed for run in done["runs"]):
                 continue
             if pairs is None:
-                size = build_mini(mini, vae, VOCABULARY)
-                pairs = LatentPairs.load(args.cache, vae, len(size.tokenizer), device)
-                worlds = draw_worlds(args.scenes, size.config.default_size, device)
+                vocabulary = len(build_tokenizer(VOCABULARY, mini.text_length))
+                pairs = LatentPairs.load(args.cache, vae, vocabulary, device)
+                worlds = draw_worlds(args.scenes, mini.size, device)
             pipe = train_variant(variant, seed, pairs, vae, config, mini, args.steps).to(device)
             rows = measure(pipe, worlds, args.sampling_steps, args.batch_size)
             done["runs"].append({"form": variant.name, "seed": seed, "rows": [vars(row) for row in rows]})

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..decode import to_disparity
+from ..encode import disparity_to_image
 from ..pipeline import JointDiTPipeline
 from .geometry_camera import measure_camera, standard_maps
 from .geometry_cost import measure_cost
@@ -85,10 +87,9 @@ def autoencoded(pipe: JointDiTPipeline) -> Callable[[np.ndarray], np.ndarray]:
     """There and back through the model's autoencoder, as a depth map goes."""
 
     def decode(disparity: np.ndarray) -> np.ndarray:
-        picture = torch.from_numpy(disparity)[None, None].expand(1, 3, -1, -1) * 2 - 1
         with torch.inference_mode():
-            decoded = pipe.vae.decode(pipe.vae.encode(picture).latent_dist.mode()).sample
-        return (decoded.mean(1)[0] / 2 + 0.5).clamp(0, 1).numpy()
+            decoded = pipe.vae(disparity_to_image(torch.from_numpy(disparity)[None])).sample
+        return to_disparity(decoded, *disparity.shape)[0]
 
     return decode
 

@@ -5,7 +5,6 @@ Letters: N scenes, B scenes at once.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ from ..worlds import batch, captions, render, sample_scene, to_disparity
 from ..worlds.scene import STYLES
 from .checker import LabelChecker
 from .depth_metrics import DepthMetrics, depth_metrics
+from .intervals import mean_and_ci
 from .obedience import Distances, ObedienceRow, distances, judge, obedience_table
 
 FIRST_SEED = 10  # unseen: training starts at 1,000,000, the autoencoder's scenes at 500,000
@@ -89,10 +89,6 @@ def draw_worlds(count: int, size: int, device: torch.device, batch_size: int = 1
 
 def summarise(task: str, steps: int, metrics: list[DepthMetrics]) -> Row:
     """Average the metrics of a task's scenes."""
-
-    def mean_and_ci(values: list[float]) -> tuple[float, float]:
-        return float(np.mean(values)), float(1.96 * np.std(values, ddof=1) / math.sqrt(len(values)))
-
     abs_rel = mean_and_ci([m.abs_rel for m in metrics])
     delta1 = mean_and_ci([m.delta1 for m in metrics])
     return Row(task, steps, len(metrics), *abs_rel, *delta1)
@@ -133,6 +129,20 @@ def generate(pipe: JointDiTPipeline, worlds: Worlds, steps: int, guidance: float
         disparities += made.disparity
         conditioned += pipe.depth_to_image(prompts, worlds.disparities[i : i + batch_size], **common).image
     return Made(images, disparities, conditioned)
+
+
+def generation_rows(
+    pipe: JointDiTPipeline, worlds: Worlds, made: Made, depth_steps: int, steps: int, batch_size: int
+) -> list[Row]:
+    """Judge what was made for the worlds by depth estimated from it, in `depth_steps` steps; see `Report.rows`."""
+    own = consistency(estimate(pipe, made.images, depth_steps, batch_size), made.disparities)
+    followed = against(estimate(pipe, made.conditioned, depth_steps, batch_size), worlds.depths)
+    return [summarise("joint self-consistency", steps, own), summarise("depth-conditioned", steps, followed)]
+
+
+def against(maps: list[np.ndarray], depths: list[np.ndarray]) -> list[DepthMetrics]:
+    """Compare estimated disparity with true depth, map by map."""
+    return [depth_metrics(m, d) for m, d in zip(maps, depths, strict=True)]
 
 
 def consistency(estimated: list[np.ndarray], own: list[np.ndarray]) -> list[DepthMetrics]:
@@ -190,7 +200,7 @@ def evaluate_mini(
     rows, sheets = [], {}
     for count in depth_steps:
         maps = estimate(pipe, worlds.images, count, batch_size)
-        measured = [depth_metrics(m, d) for m, d in zip(maps, worlds.depths, strict=True)]
+        measured = against(maps, worlds.depths)
         rows.append(summarise("depth estimation", count, measured))
         if count == depth_steps[0]:
             sheets["depth-estimation"] = sheet([worlds.images, worlds.disparities, maps])
@@ -202,11 +212,7 @@ def evaluate_mini(
     images = made.images
     sheets["joint-generation"] = sheet([images, made.disparities])
     sheets["depth-to-image"] = sheet([worlds.disparities, made.conditioned])
-    again = estimate(pipe, images, depth_steps[0], batch_size)
-    rows.append(summarise("joint self-consistency", steps, consistency(again, made.disparities)))
-    again = estimate(pipe, made.conditioned, depth_steps[0], batch_size)
-    followed = [depth_metrics(m, d) for m, d in zip(again, worlds.depths, strict=True)]
-    rows.append(summarise("depth-conditioned", steps, followed))
+    rows += generation_rows(pipe, worlds, made, depth_steps[0], steps, batch_size)
 
     if checker is None:
         return Report(rows, [], None, sheets)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from .checker import LabelChecker
 from .claims import check, claims
+from .intervals import mean_and_ci
 
 BATCH = 32
 KID_SUBSETS = 50
@@ -87,9 +87,7 @@ def judge(name: str, checker: LabelChecker, images: list[Image.Image], prompts: 
     }
     numbers = {}
     for key, values in shares.items():
-        numbers[key] = 100 * float(np.mean(values)) if values else math.nan
-        spread = np.std(values, ddof=1) if len(values) > 1 else math.nan
-        numbers[f"{key}_ci"] = float(196 * spread / math.sqrt(max(len(values), 1)))
+        numbers[key], numbers[f"{key}_ci"] = mean_and_ci([100.0 * value for value in values])
     return ObedienceRow(name, len(kept), **numbers)
 
 

@@ -151,8 +151,8 @@ class Objective:
         sigma_rgb, sigma_depth = sample_sigmas(self.sampling, len(captions), captions.device)
         captions = self.drop_words(captions, image_given=sigma_rgb < sigma_depth)
         scale = torch.ones(len(captions), device=captions.device) if self.guidance else None
-        taught = torch.rand(len(captions), device=captions.device) < 0.75
         if self.teacher is not None:
+            taught = torch.rand_like(scale) < 0.75
             scale = torch.where(taught, 1 + (self.max_guidance - 1) * torch.rand_like(scale), scale)
         sigmas = merge_branches(sigma_rgb, sigma_depth)
         # The velocity of an exactly clean branch is never used, and cannot be known.
@@ -171,7 +171,7 @@ class Objective:
         target = noise - clean
         if self.teacher is not None:
             guided = self.guided_velocity(x, sigmas, captions, grid, scale)
-            target = torch.where(own_of_both(merge_branches(taught, taught))[:, None, None], guided, target)
+            target = torch.where(merge_branches(own(taught), own(taught))[:, None, None], guided, target)
         velocity, semantic = parts(x, sigmas, captions, grid, scale, own(labels))
         errors = (velocity - target).square().mean((1, 2))  # (2B / n,)
         return (errors * noisy).sum() / rows_of_a_share + SEMANTIC_WEIGHT * semantic  # Eq. 4, and beside it

@@ -10,7 +10,8 @@ from .draw import RenderOutput
 from .grammar import COLOR_WORDS, NOUNS
 from .scene import Scene
 
-OBJECT_CLASSES = ("surface", "sky", "road", *NOUNS)  # "surface": walls, floor, ground; captions name no road
+BACKGROUND = ("surface", "sky", "road")  # "surface": walls, floor, ground; captions name none of them
+OBJECT_CLASSES = (*BACKGROUND, *NOUNS)
 COLOR_CLASSES = ("none", *COLOR_WORDS)  # "none": no object, or one without a single colour
 SAMPLES = 4  # along each side of a cell
 
