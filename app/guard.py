@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse
 from app import limits, logs
 from app.lane import Lane
 from app.limits import Rates
+from app.visits import Visits
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -108,6 +109,7 @@ class Guard:
         lane: Lane,
         policy: Policy,
         runs: frozenset[str] = frozenset(),
+        visits: Visits | None = None,
     ) -> None:
         """Stand before an application.
 
@@ -117,8 +119,10 @@ class Guard:
             policy: who may ask.
             runs: numbers and names of Gradio's events that need the device. Where the lane is full they are refused
                 here, in a tenth of the time that Gradio would take to do so.
+            visits: told which pages are open.
         """
         self.app, self.lane, self.policy, self.runs = app, lane, policy, runs
+        self.visits = visits or Visits()
         self.rates = Rates(policy.posts_per_minute)
         self.open = 0
 
@@ -137,9 +141,12 @@ class Guard:
         answer, began = Answer(own={**SECURITY_HEADERS, "x-request-id": name}), time.monotonic()
         self.open += 1
         try:
-            await self._answer(scope, receive, send, answer)
+            with self.visits.open_page(limits.page_session(scope["path"])):
+                await self._answer(scope, receive, send, answer)
         finally:
             self.open -= 1
+            if answer.status != 200:  # of a run's place in the queue, where it had one
+                self.lane.forget(name)
             if answer.status is None or answer.status >= 400:
                 facts = {"method": scope["method"], "route": limits.route(scope["path"]), "status": answer.status}
                 logger.info("request refused", extra={**facts, "seconds": round(time.monotonic() - began, 3)})

@@ -162,7 +162,9 @@ class Lane:
         """Return what the lane is doing, at once."""
         with self._guard:
             waiting, running = len(self._queue), self._running
-            status = "broken" if self._has_failed else "stopping" if self._is_closed else "busy" if running else "ready"
+            status = "broken" if self._has_failed else "stopping" if self._is_closed else "ready"
+            if status == "ready" and (running or waiting):  # between two jobs none is running
+                status = "busy"
         if running is not None and self._is_overdue(running, STUCK_S):
             status = "broken"
         return LaneState(status, waiting, self._wait_s(waiting), self._count, self.steps, self.peak_active)

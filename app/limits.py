@@ -39,6 +39,7 @@ _OFFERED = {
 }  # monitoring, proxying, recording, editing and development routes of Gradio are not among them
 _OFFERED["HEAD"] = _OFFERED["GET"]
 _FILE = re.compile(rf"{API}/file=(.*)", re.DOTALL)
+_HEARTBEAT = re.compile(rf"{API}/heartbeat/({_NAME})/?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//|\\\\")
 
 
@@ -63,6 +64,12 @@ def is_offered(method: str, path: str) -> bool:
 def _is_foreign(path: str) -> bool:
     """Whether a file's path is an address elsewhere, or climbs."""
     return bool(_SCHEME.match(path.lstrip())) or ".." in re.split(r"[/\\]", path)
+
+
+def page_session(path: str) -> str | None:
+    """Return the session of a page whose heartbeat this route is, which stays open as long as the page."""
+    heartbeat = _HEARTBEAT.fullmatch(path)
+    return heartbeat[1] if heartbeat else None
 
 
 def is_json(path: str) -> bool:

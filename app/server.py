@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -19,6 +20,7 @@ from app.decoding import MAX_FILE_BYTES
 from app.guard import LOOPBACK, Guard, Policy
 from app.handlers import VISIT_S, Studio
 from app.limits import POSTS_PER_MINUTE, host_name
+from app.visits import Visits
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ TELL_S = 1.0  # for the last answers to reach the visitors
 BROKEN_STATUS = 70  # EX_SOFTWARE: a supervisor should start the server again
 WATCH_S = 0.25
 TIDY_S = 600.0  # between two looks for files of visitors who never said goodbye
+FORGET_S = 10.0  # between two looks for sessions that nobody uses any more
 
 
 def policy(host: str, public_host: str | None, posts_per_minute: float = POSTS_PER_MINUTE) -> Policy:
@@ -74,11 +77,15 @@ def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, rules: P
         The process's exit status: 0 after a signal, `BROKEN_STATUS` if the device failed.
     """
 
+    visits = Visits()
+
     @contextlib.asynccontextmanager
     async def behind_guard(app: Any) -> AsyncIterator[None]:
         # Gradio adds middleware of its own around what it is given; from here the guard gets around all of it.
-        app.middleware_stack = Guard(app.middleware_stack, studio.lane, rules, _runs(page))
+        app.middleware_stack = Guard(app.middleware_stack, studio.lane, rules, _runs(page), visits)
+        forgetting = asyncio.create_task(_forget(page, visits))  # on the loop, where Gradio uses what is dropped
         yield
+        forgetting.cancel()
 
     with _signals() as told_to_stop:
         page.launch(
@@ -108,6 +115,12 @@ def _runs(page: gr.Blocks) -> frozenset[str]:
     """Numbers and names of the events that need the device."""
     runs = [event for event in page.fns.values() if event.concurrency_id == endpoints.ON_DEVICE["concurrency_id"]]
     return frozenset(str(name) for event in runs for name in (event._id, event.api_name))
+
+
+async def _forget(page: gr.Blocks, visits: Visits) -> None:
+    while True:
+        await asyncio.sleep(FORGET_S)
+        visits.forget_idle(page)
 
 
 def _watch(studio: Studio, told_to_stop: threading.Event) -> int:

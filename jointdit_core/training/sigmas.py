@@ -19,30 +19,34 @@ class SigmaSampling:
             3.1582 is the paper's at 512 x 512.
         shift_clean: Shift of g, the distribution of a branch that is given; < 1 is towards clean. 0.25 in the paper.
         clean_share: Share of the draws from g that are exactly 0, as in the conditional tasks; 0 in the paper.
+        uniform: Draw f from a uniform instead of a normal before its shift. The paper's f all but never draws above
+            0.99, where sampling starts and where a model that is trained from nothing has to learn what the prompt says.
+        noise_share: Share of the draws from f that are exactly 1; 0 in the paper.
         unbalanced: Draw half the pairs off the diagonal; False is the ablation's balanced sampling.
     """
 
     shift_noisy: float = 3.1582
     shift_clean: float = 0.25
     clean_share: float = 0.0
+    uniform: bool = False
+    noise_share: float = 0.0
     unbalanced: bool = True
 
 
-# The paper's f, and g half of the time exactly clean, as the branch that is given is in the conditional tasks.
-MINI_SAMPLING = SigmaSampling(clean_share=0.5)
+# f up to pure noise, and g half of the time exactly clean, as the branch that is given is in the conditional tasks.
+MINI_SAMPLING = SigmaSampling(clean_share=0.5, uniform=True, noise_share=0.05)
 
 
-def shifted_logit_normal(u: torch.Tensor, shift: float) -> torch.Tensor:
-    """Map normal draws to noise levels: `s * t / (1 + (s - 1) * t)` with t = sigmoid(u).
+def shifted(t: torch.Tensor, shift: float) -> torch.Tensor:
+    """Move noise levels towards noise or clean: `s * t / (1 + (s - 1) * t)`.
 
     Args:
-        u: Standard normal draws, any shape.
-        shift: s > 0; 1 is the plain logit-normal, larger is noisier.
+        t: Noise levels in [0, 1], any shape.
+        shift: s > 0; 1 leaves them, larger is noisier.
 
     Returns:
-        Noise levels in (0, 1), the shape of `u`.
+        Noise levels in [0, 1], the shape of `t`.
     """
-    t = torch.sigmoid(u)
     return shift * t / (1 + (shift - 1) * t)
 
 
@@ -62,10 +66,14 @@ def sample_sigmas(
         depth from g; a quarter the reverse. Which pair is of which kind is random.
     """
     u = torch.randn(2, pairs, device=device, generator=generator)
-    noisy = shifted_logit_normal(u[0], config.shift_noisy)
+    # `erf` of a normal draw is uniform, so both forms read the same random numbers.
+    t = (1 + torch.erf(u[0] / 2**0.5)) / 2 if config.uniform else torch.sigmoid(u[0])
+    noisy = shifted(t, config.shift_noisy)
+    pure = torch.rand(pairs, device=device, generator=generator)
+    noisy = torch.where(pure < config.noise_share, 1.0, noisy)
     if not config.unbalanced:
         return noisy, noisy.clone()
-    clean = shifted_logit_normal(u[1], config.shift_clean)
+    clean = shifted(torch.sigmoid(u[1]), config.shift_clean)
     kind, exact = torch.rand(2, pairs, device=device, generator=generator)
     clean = torch.where(exact < config.clean_share, 0.0, clean)
     sigma_rgb = torch.where(kind >= 0.75, clean, noisy)

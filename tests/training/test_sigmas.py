@@ -5,22 +5,33 @@ import math
 import pytest
 import torch
 
-from jointdit_core.training.sigmas import SigmaSampling, sample_sigmas, shifted_logit_normal
+from jointdit_core.training.sigmas import SigmaSampling, sample_sigmas
 
 CPU = torch.device("cpu")
 
 
-def cdf(sigma, shift):
-    """P(level < sigma) of the shifted logit-normal: invert the shift, then the logit."""
-    t = sigma / (shift - (shift - 1) * sigma)
+def before_shift(sigma, shift):
+    return sigma / (shift - (shift - 1) * sigma)
+
+
+def logit_normal_cdf(t):
     return 0.5 * (1 + math.erf(math.log(t / (1 - t)) / math.sqrt(2)))
 
 
 @pytest.mark.parametrize("shift", [3.1582, 0.25, 1.0])
-def test_levels_follow_the_shifted_logit_normal(shift):
-    levels = shifted_logit_normal(torch.randn(200_000, generator=torch.Generator().manual_seed(0)), shift)
-    for sigma in (0.1, 0.3, 0.5, 0.7, 0.9):
-        assert (levels < sigma).float().mean().item() == pytest.approx(cdf(sigma, shift), abs=5e-3)
+@pytest.mark.parametrize(("uniform", "cdf"), [(False, logit_normal_cdf), (True, lambda t: t)])
+def test_levels_of_f_follow_their_distribution(shift, uniform, cdf):
+    config = SigmaSampling(shift_noisy=shift, uniform=uniform, unbalanced=False)
+    levels, _ = sample_sigmas(config, 200_000, CPU, torch.Generator().manual_seed(0))
+    for sigma in (0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
+        expected = cdf(before_shift(sigma, shift))
+        assert (levels < sigma).float().mean().item() == pytest.approx(expected, abs=5e-3)
+
+
+def test_noise_share_is_pure_noise():
+    config = SigmaSampling(noise_share=0.2, unbalanced=False)
+    levels, _ = sample_sigmas(config, 100_000, CPU, torch.Generator().manual_seed(3))
+    assert (levels == 1).float().mean().item() == pytest.approx(0.2, abs=0.005)
 
 
 def test_half_the_pairs_share_a_level_and_each_branch_is_cleaner_in_a_quarter():

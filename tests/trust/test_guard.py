@@ -252,6 +252,33 @@ def test_runs_are_refused_at_the_door_while_the_lane_is_full():
         list(run)
 
 
+def test_a_run_that_gradio_refuses_keeps_no_place():
+    async def refuse(scope, receive, send):
+        await send({"type": "http.response.start", "status": 400, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    guard = guarded(Echo(refuse), runs=frozenset({"7"}))
+    guard.lane = Lane(places=1)
+    assert [ask(guard, "POST", JOIN, b'{"fn_index": 7}')[0] for _ in range(5)] == [400] * 5
+    guard.app = Echo()
+    statuses = [ask(guard, "POST", JOIN, b'{"fn_index": 7}')[0] for _ in range(3)]
+    assert statuses == [200, 200, 429]  # those that were let in are waited for
+
+
+def test_a_page_is_open_as_long_as_its_heartbeat():
+    seen = []
+
+    async def beat(scope, receive, send):
+        seen.append(dict(guard.visits._open))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    guard = guarded(Echo(beat))
+    ask(guard, path=f"{limits.API}/heartbeat/abc")
+    ask(guard, path=f"{limits.API}/info")
+    assert seen == [{"abc": 1}, {}] and not guard.visits._open
+
+
 def test_closing_the_stream_of_events_early_gives_the_device_back():
     async def stream(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
