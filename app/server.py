@@ -76,7 +76,6 @@ def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, rules: P
     Returns:
         The process's exit status: 0 after a signal, `BROKEN_STATUS` if the device failed.
     """
-
     visits = Visits()
 
     @contextlib.asynccontextmanager

@@ -16,6 +16,8 @@ from diffusers import FluxTransformer2DModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from torch import nn
+from torch.nn import functional as F
 
 from .branch_lora import add_depth_lora
 from .joint_attention import JointAttnProcessor, WeightForm, adaptive_weights, merge_branches, split_branches
@@ -53,6 +55,7 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
         adaptive_weights: WeightForm = "released",
         adaptive_alpha: float = 3.0,
         prediction_type: PredictionType = "velocity",
+        position_grid: int = 0,
     ) -> None:
         """Build FLUX and add the joint parts, which change nothing until they are trained.
 
@@ -76,6 +79,9 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
                 cannot tell of the clean tokens, scaled to unit variance (Karras et al. 2022, arXiv 2206.00364, for the
                 interpolation of flow matching). A narrow network learns it sooner. The filter is made for tokens of
                 the standard deviation in `token_std`, (2, C), rgb's first. `forward` returns v in either case.
+            position_grid: G > 0 adds a learned token to every image token by its place in the picture, one for each of
+                G x G places and each branch, interpolated between them. RoPE tells places from each other only, and
+                what is at the bottom of a picture is not what is at the top; 0 leaves it to the training, as FLUX does.
         """
         super().__init__(
             patch_size=patch_size,
@@ -92,6 +98,8 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
         )
         if prediction_type == "preconditioned":
             self.register_buffer("token_std", torch.ones(2, in_channels))
+        if position_grid:
+            self.position = nn.Parameter(0.1 * torch.randn(2, in_channels, position_grid, position_grid))
         overrides = FLUX_RANK_OVERRIDES if lora_rank_overrides is None else lora_rank_overrides
         add_depth_lora(self, lora_rank, overrides)
         self.set_attn_processor({name: JointAttnProcessor(self.inner_dim) for name in self.attn_processors})
@@ -131,8 +139,9 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
         weights = adaptive_weights(  # Eq. 6
             *split_branches(timestep), self.config.adaptive_weights, self.config.adaptive_alpha
         )
+        placed = hidden_states + self._positions(img_ids, hidden_states) if self.config.position_grid else hidden_states
         output = super().forward(
-            hidden_states=hidden_states,
+            hidden_states=placed,
             encoder_hidden_states=encoder_hidden_states,
             pooled_projections=pooled_projections,
             timestep=timestep,
@@ -149,6 +158,14 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
             # The best linear guess of v from x_sigma, and what the network adds to it.
             output = (sigma - (1 - sigma) * std**2) / variance * hidden_states - std / variance.sqrt() * output
         return Transformer2DModelOutput(sample=output) if return_dict else (output,)
+
+    def _positions(self, img_ids: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the learned tokens (2B, L, C) of all places, the grid stretched over the picture."""
+        places = img_ids[:, 1:]  # (L, 2): row, column
+        centers = (places + 0.5) / (places.amax(0) + 1) * 2 - 1
+        grid = centers.flip(1).to(self.position.dtype).expand(2, 1, -1, -1)  # (2, 1, L, 2): x, y in [-1, 1]
+        found = F.grid_sample(self.position, grid, padding_mode="border", align_corners=False)  # (2, C, 1, L)
+        return found.squeeze(2).mT.repeat_interleave(len(tokens) // 2, dim=0).to(tokens.dtype)
 
     @functools.wraps(FluxTransformer2DModel.save_pretrained)  # pipelines read its signature
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:

@@ -18,6 +18,7 @@ from .fit_autoencoder import fit_autoencoder, train_refiner
 from .loop import TrainConfig, Trainer
 from .mini import MiniConfig, build_mini, build_tokenizer
 from .sigmas import MINI_SAMPLING
+from .text import train_text
 
 MINI = MiniConfig()
 
@@ -51,12 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--out", type=Path, default=Path("assets/label-checker"), help="(default: %(default)s)")
     judge.add_argument("--steps", type=int, default=4000, help="batches of 32 (default: %(default)s)")
 
+    text = commands.add_parser("text", help="teach the text encoders what captions are about, before `train`")
+    _add_model(text)
+    text.add_argument("--minutes", type=float, default=10, help="how long (default: %(default)s)")
+
     train = commands.add_parser("train", help="train, or go on with training")
-    train.add_argument("--cache", type=Path, required=True, help="folder of cached worlds")
-    source = train.add_mutually_exclusive_group(required=True)
-    source.add_argument("--autoencoder", type=Path, help="start a new model on this autoencoder")
-    source.add_argument("--model", type=Path, help="start from this saved pipeline")
-    train.add_argument("--out", type=Path, required=True, help="folder for the trained pipeline")
+    _add_model(train)
     train.add_argument("--state", type=Path, required=True, help="folder of the checkpoint; resumed from if there")
     train.add_argument("--minutes", type=float, required=True, help="how long to train")
     train.add_argument("--batch-size", type=int, default=32)
@@ -74,22 +75,49 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--frozen", action="store_true", help="train only what JointDiT adds, as the paper does")
     train.add_argument("--balanced", action="store_true", help="ablation: both noise levels always equal")
-    train.add_argument("--adaptive-weights", choices=("released", "paper", "off"), default="released", help="ablation")
     train.add_argument("--no-semantic", action="store_true", help="ablation: no labels of the worlds beside the loss")
-    train.add_argument("--seed", type=int, default=0)
     return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    """Add what both commands that change a model read and write."""
+    parser.add_argument("--cache", type=Path, required=True, help="folder of cached worlds")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--autoencoder", type=Path, help="start a new model on this autoencoder")
+    source.add_argument("--model", type=Path, help="start from this saved pipeline")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the trained pipeline")
+    parser.add_argument("--adaptive-weights", choices=("released", "paper", "off"), default="released", help="ablation")
+    parser.add_argument("--seed", type=int, default=0)
 
 
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _train(args: argparse.Namespace) -> None:
+def _begin(args: argparse.Namespace) -> tuple[JointDiTPipeline, LatentPairs]:
+    """Load or make the model, and the pairs it learns from."""
     if args.model:
         pipeline = JointDiTPipeline.from_pretrained(args.model, dtype=torch.float32)
     else:
         vae = AutoencoderPatchPCA.from_pretrained(args.autoencoder)
-        pipeline = build_mini(MiniConfig(adaptive_weights=args.adaptive_weights), vae, VOCABULARY, args.seed)
+        pipeline = build_mini(replace(MINI, adaptive_weights=args.adaptive_weights), vae, VOCABULARY, args.seed)
+    pairs = LatentPairs.load(args.cache, pipeline.vae, len(pipeline.tokenizer), _device())
+    if not args.model:
+        pipeline.transformer.token_std.copy_(pairs.token_std())
+    return pipeline, pairs
+
+
+def _train_text(args: argparse.Namespace) -> None:
+    pipeline, pairs = _begin(args)
+    torch.manual_seed(args.seed)
+    error = train_text(pipeline, pairs, args.minutes)
+    logging.info("mean squared error of the clean tokens, from captions never seen: %.4f", error)
+    pipeline.register_to_config(_name_or_path="")
+    pipeline.save_pretrained(args.out, max_shard_size="9MB")
+
+
+def _train(args: argparse.Namespace) -> None:
+    pipeline, pairs = _begin(args)
     config = TrainConfig(
         minutes=args.minutes,
         batch_size=args.batch_size,
@@ -104,9 +132,6 @@ def _train(args: argparse.Namespace) -> None:
         sampling=replace(MINI_SAMPLING, unbalanced=not args.balanced),
         seed=args.seed,
     )
-    pairs = LatentPairs.load(args.cache, pipeline.vae, len(pipeline.tokenizer), _device())
-    if not args.model:
-        pipeline.transformer.token_std.copy_(pairs.token_std())
     trainer = Trainer(pipeline, config, args.state, args.out)
     trainer.run(pairs)
     trainer.accelerator.end_training()
@@ -120,8 +145,8 @@ def main(arguments: list[str] | None = None) -> None:
     """
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if args.command == "train":
-        _train(args)
+    if args.command in ("train", "text"):
+        (_train if args.command == "train" else _train_text)(args)
         return
     tokenizer = build_tokenizer(VOCABULARY, MINI.text_length)
     if args.command == "autoencoder":

@@ -30,6 +30,7 @@ class MiniConfig:
         lora_rank: Rank of every LoRA on the depth half.
         adaptive_weights: Form of Eq. 6: "released", "paper" or "off".
         prediction_type: What the last layer gives: "velocity" or "preconditioned".
+        position_grid: Places along each side that have a learned token of their own; 0 for none.
         guidance_embeds: Whether the model takes a guidance scale, so that guidance can be distilled into it.
         text_width: Width of both text encoders.
         text_layers: Blocks of each text encoder.
@@ -44,6 +45,7 @@ class MiniConfig:
     lora_rank: int = 32
     adaptive_weights: str = "released"
     prediction_type: str = "preconditioned"
+    position_grid: int = 8
     guidance_embeds: bool = False
     text_width: int = 192
     text_layers: int = 2
@@ -141,6 +143,7 @@ def build_transformer(config: MiniConfig, vae: AutoencoderPatchPCA) -> JointDiTT
         lora_rank_overrides={},
         adaptive_weights=config.adaptive_weights,
         prediction_type=config.prediction_type,
+        position_grid=config.position_grid,
     )
     names = ("norm1.linear", "norm1_context.linear", "norm.linear", "norm_out.linear")
     for name, module in transformer.named_modules():

@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..encode import pack_latents
-from ..model.joint_attention import merge_branches
 from ..model.transformer import JointDiTTransformer2DModel
 from ..worlds import COLOR_CLASSES, OBJECT_CLASSES
 
@@ -53,9 +52,21 @@ class SemanticHead(nn.Module):
         """
         tokens, self.tokens = self.tokens, None
         logits = self.read(self.norm(tokens)).unflatten(-1, (4, CLASSES)).float()  # (2B, L, 4, classes)
-        truth = pack_latents(labels).unflatten(-1, (2, 4)).long()  # (B, L, 2, 4)
-        objects, colors = merge_branches(truth, truth).unbind(2)
-        of_object, of_color = logits.split((len(OBJECT_CLASSES), len(COLOR_CLASSES)), dim=-1)
-        return F.cross_entropy(of_object.flatten(0, 2), objects.flatten()) + F.cross_entropy(
-            of_color.flatten(0, 2), colors.flatten()
-        )
+        return label_loss(logits, torch.cat([labels, labels]))
+
+
+def label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Compare guessed labels with the truth.
+
+    Args:
+        logits: (B, L, 4, classes), of the objects first, then of the colours.
+        labels: (B, 2, h, w) uint8 indices into `OBJECT_CLASSES` and `COLOR_CLASSES`.
+
+    Returns:
+        Mean cross-entropy in nats, objects and colours added; a scalar.
+    """
+    objects, colors = pack_latents(labels).unflatten(-1, (2, 4)).long().unbind(2)  # (B, L, 4) each
+    of_object, of_color = logits.split((len(OBJECT_CLASSES), len(COLOR_CLASSES)), dim=-1)
+    return F.cross_entropy(of_object.flatten(0, 2), objects.flatten()) + F.cross_entropy(
+        of_color.flatten(0, 2), colors.flatten()
+    )

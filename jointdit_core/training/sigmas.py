@@ -20,7 +20,7 @@ class SigmaSampling:
         shift_clean: Shift of g, the distribution of a branch that is given; < 1 is towards clean. 0.25 in the paper.
         clean_share: Share of the draws from g that are exactly 0, as in the conditional tasks; 0 in the paper.
         uniform: Draw f from a uniform instead of a normal before its shift. The paper's f all but never draws above
-            0.99, where sampling starts and where a model that is trained from nothing has to learn what the prompt says.
+            0.99, where sampling starts and where a model trained from nothing has to learn what the prompt says.
         noise_share: Share of the draws from f that are exactly 1; 0 in the paper.
         unbalanced: Draw half the pairs off the diagonal; False is the ablation's balanced sampling.
     """

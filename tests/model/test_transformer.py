@@ -95,6 +95,27 @@ def test_preconditioned_model_that_adds_nothing_filters_linearly():
 
 
 @torch.no_grad()
+def test_each_place_has_its_own_token_on_its_own_grid():
+    model, plain = shake(build_model(position_grid=3)), shake(build_model())
+    plain.load_state_dict({k: v for k, v in model.state_dict().items() if k != "position"})
+    inputs = build_inputs([0.3, 0.8], [0.6, 0.2], height=3, width=3)
+    rgb, depth = model.position.flatten(2).mT  # (L, C) each, row by row
+    placed = inputs | {"hidden_states": inputs["hidden_states"] + torch.stack([rgb, rgb, depth, depth])}
+    assert (model(**inputs).sample - plain(**placed).sample).abs().max() <= 1e-4
+
+
+@torch.no_grad()
+def test_the_places_stretch_over_pictures_of_other_shapes():
+    model = build_model(position_grid=2)
+    model.position.copy_(torch.tensor([0.0, 1.0]).expand(2, 8, 2, 2))  # left 0, right 1
+    inputs = build_inputs([0.3], [0.6], height=3, width=8)
+    found = model._positions(inputs["img_ids"], inputs["hidden_states"])  # (2, 24, 8)
+    expected = ((torch.arange(8) + 0.5) / 4 - 0.5).clamp(0, 1)  # of the columns' middles, between 1/4 and 3/4
+    assert found.shape == (2, 24, 8)
+    assert (found.reshape(2, 3, 8, 8) - expected[:, None]).abs().max() <= 1e-6
+
+
+@torch.no_grad()
 def test_lora_changes_the_depth_rows_only():
     model = shake(build_model())
     for name, parameter in model.named_parameters():
