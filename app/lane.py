@@ -330,7 +330,8 @@ class Lane:
             if job.stopping.is_set():
                 raise Interrupted
             image, disparity = job.progress.image, job.progress.disparity
-            if self.check is None and (step % PREVIEW_EVERY == 0 or step == 1):
+            # After the last step the result itself comes.
+            if self.check is None and step < total and (step % PREVIEW_EVERY == 0 or step == 1):
                 image, disparity = preview()
                 image = np.asarray(image)
             progress = Progress(step, total, elapsed_s, image, disparity)

@@ -161,8 +161,8 @@ def held(lane, owner="holder"):
         go.wait(20)
         return JointDiTOutput("done", None, 0, ())
 
-    run = lane.run(owner, None, work)
-    while lane.state().status != "busy":
+    run, jobs = lane.run(owner, None, work), lane.state().jobs
+    while lane.state().jobs == jobs:
         next(run)
     return run, go
 
