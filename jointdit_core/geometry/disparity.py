@@ -60,6 +60,14 @@ def check_disparity(disparity: np.ndarray) -> np.ndarray:
     return disparity.astype(np.float32, copy=False)
 
 
+def check_varies(disparity: np.ndarray) -> None:
+    """Raise ValueError if a map holds one value everywhere, which says nothing of depth."""
+    if float(np.ptp(disparity)) == 0:
+        raise ValueError(
+            f"disparity: got {disparity.flat[0]:.6g} everywhere, allowed is a map that tells near from far"
+        )
+
+
 def check_far_over_near(far_over_near: float) -> None:
     """Raise ValueError unless the ratio of far to near plane is finite and above 1."""
     if not (np.isfinite(far_over_near) and far_over_near > 1):

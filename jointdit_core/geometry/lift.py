@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .camera import FOV_DEG, Intrinsics, intrinsics
-from .disparity import FAR_OVER_NEAR, check_disparity, disparity_to_depth
+from .disparity import FAR_OVER_NEAR, check_disparity, check_varies, disparity_to_depth
 from .edges import EDGE_THRESHOLD, broken_links, mixed_pixels
 
 SKY_DISPARITY = 1 / 255  # one level of an 8-bit map: what is not nearer than this counts as sky
@@ -73,7 +73,7 @@ def lift(
         PointCloud, points in row-major order of their pixels.
 
     Raises:
-        ValueError: for an argument out of range, or if no point is left.
+        ValueError: for an argument out of range, a constant map, or if no point is left.
     """
     image, depth, camera = _prepare(image, disparity, fov_deg, far_over_near)
     keep = _keep(disparity, depth, edge_threshold, drop_sky)
@@ -82,6 +82,7 @@ def lift(
     y, x = (index[chosen] for index in np.meshgrid(rows, columns, indexing="ij"))
     if len(x) == 0:
         raise ValueError("disparity: got only sky and edges, no point is left to lift")
+    check_varies(np.asarray(disparity))
     pixel = np.stack([x, y], axis=-1).astype(np.int32)  # (N, 2)
     return PointCloud(_unproject(pixel, depth[y, x], camera), image[y, x], pixel, camera)
 
@@ -110,7 +111,7 @@ def lift_mesh(
         Mesh without unused vertices, in row-major order of their pixels.
 
     Raises:
-        ValueError: for an argument out of range, or if no triangle is left.
+        ValueError: for an argument out of range, a constant map, or if no triangle is left.
     """
     image, depth, camera = _prepare(image, disparity, fov_deg, far_over_near)
     keep = _keep(disparity, depth, edge_threshold, drop_sky)
@@ -119,6 +120,7 @@ def lift_mesh(
     faces = _faces(keep[y, x], 1 / depth[y, x], edge_threshold)
     if len(faces) == 0:
         raise ValueError("disparity: got only sky, edges or less than 2 x 2 pixels, no triangle is left to lift")
+    check_varies(np.asarray(disparity))
     used = np.zeros(y.size, bool)
     used[faces] = True
     faces = (np.cumsum(used, dtype=np.int32) - 1)[faces]

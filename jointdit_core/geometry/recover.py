@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .camera import FOV_DEG, intrinsics
-from .disparity import FAR_OVER_NEAR, check_disparity
+from .disparity import FAR_OVER_NEAR, check_disparity, check_varies
 from .planes import Planes, find_planes
 
 _FOV_GRID_DEG = np.arange(24.0, 106.0, 2.0)
@@ -59,10 +59,7 @@ def estimate_camera(disparity: np.ndarray, fov_deg: float | None = None) -> Came
         ValueError: for a bad or constant map, or an angle out of range.
     """
     disparity = check_disparity(disparity)
-    if float(np.ptp(disparity)) == 0:
-        raise ValueError(
-            f"disparity: got {disparity.flat[0]:.6g} everywhere, allowed is a map that tells near from far"
-        )
+    check_varies(disparity)
     if fov_deg is not None:
         intrinsics(*disparity.shape, fov_deg)  # checks the angle
     planes = find_planes(disparity)

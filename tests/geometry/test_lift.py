@@ -60,14 +60,14 @@ def test_sphere_comes_back_with_its_radius(fov_deg):
     assert np.abs(np.linalg.norm(points - centre, axis=1) / radius - 1).max() < 1e-3
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 300), (1024, 768)])
+@pytest.mark.parametrize(("height", "width"), [(1, 2), (7, 300), (1024, 768)])
 def test_project_undoes_lift(height, width):
     cloud = lift(picture(height, width), RNG.random((height, width), np.float32), 100, 20, edge_threshold=None)
     assert np.abs(project(cloud.points, cloud.intrinsics) - (cloud.pixel + 0.5)).max() < 1e-4
 
 
 def test_points_carry_their_pixels_and_colors():
-    image, disparity = picture(6, 5), np.full((6, 5), 0.3, np.float32)
+    image, disparity = picture(6, 5), np.linspace(0.3, 0.31, 30, dtype=np.float32).reshape(6, 5)
     cloud = lift(image, disparity)
     x, y = cloud.pixel.T
     np.testing.assert_array_equal(cloud.colors, image[y, x])
@@ -158,9 +158,10 @@ def test_point_budget_is_met_by_a_regular_grid(budget):
         assert gaps.max() - gaps.min() <= 1
 
 
-def test_a_constant_map_is_a_flat_wall():
-    cloud = lift(picture(9, 9), np.full((9, 9), 0.4, np.float32))
-    assert len(cloud.points) == 81 and np.ptp(cloud.points[:, 2]) == 0
+@pytest.mark.parametrize("function", [lift, lift_mesh])
+def test_a_constant_map_is_refused(function):
+    with pytest.raises(ValueError, match=r"disparity: got 0\.4 everywhere"):
+        function(picture(9, 9), np.full((9, 9), 0.4, np.float32))
 
 
 def test_mesh_covers_a_plane_without_holes_facing_the_camera():
