@@ -2,7 +2,8 @@
 
 Each `patch_size` x `patch_size` block of an image is projected on the leading principal components of such blocks.
 A strided convolution encodes and a transposed one decodes; a small residual network, trained afterwards, removes the
-patch borders. The latents do not depend on that network, so it can be improved without retraining what works on them.
+patch borders and what generated latents have of noise. The latents do not depend on that network, so it can be improved
+without retraining what works on them.
 
 Letters: B images, C latent channels, f patch size, K = 3 * f * f numbers in a patch.
 """
@@ -16,6 +17,8 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn import functional as F
+
+FINE_BLOCKS = 2
 
 
 class RefineBlock(nn.Module):
@@ -39,8 +42,9 @@ class AutoencoderPatchPCA(ModelMixin, AutoencoderMixin, ConfigMixin):
     Args:
         latent_channels: Principal components kept per patch.
         block_out_channels: Read by pipelines only for its length: the patch size is `2 ** (len - 1)`.
-        refine_channels: Width of the residual network at latent resolution that corrects the linear decoding.
-        refine_blocks: Its number of residual blocks; 0 leaves the linear decoding alone.
+        refine_channels: Width of the residual network that corrects the linear decoding at latent resolution; it is
+            half as wide in its two blocks at a quarter of the picture's.
+        refine_blocks: Its number of residual blocks at latent resolution; 0 leaves the linear decoding alone.
         scaling_factor: Factor that brings shifted latents to unit variance, as in `AutoencoderKL`.
         shift_factor: Mean of the latents, as in `AutoencoderKL`; components are centred, so 0.
     """
@@ -61,15 +65,21 @@ class AutoencoderPatchPCA(ModelMixin, AutoencoderMixin, ConfigMixin):
         self.decoder = nn.ConvTranspose2d(latent_channels, 3, f, stride=f)
         self.refiner = None
         if refine_blocks:
-            out = nn.Conv2d(refine_channels, 3 * f * f, 3, padding=1)
+            up = max(f // 4, 1)  # to a quarter of the picture's resolution
+            fine = refine_channels // 2
+            out = nn.Conv2d(fine, 3 * (f // up) ** 2, 3, padding=1)
             nn.init.zeros_(out.weight)
             nn.init.zeros_(out.bias)
             self.refiner = nn.Sequential(
                 nn.Conv2d(latent_channels, refine_channels, 3, padding=1),
                 *(RefineBlock(refine_channels) for _ in range(refine_blocks)),
                 nn.SiLU(),
+                nn.Conv2d(refine_channels, fine * up**2, 3, padding=1),
+                nn.PixelShuffle(up),
+                *(RefineBlock(fine) for _ in range(FINE_BLOCKS)),
+                nn.SiLU(),
                 out,
-                nn.PixelShuffle(f),
+                nn.PixelShuffle(f // up),
             )
 
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple:

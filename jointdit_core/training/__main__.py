@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     fit = commands.add_parser("autoencoder", help="fit the patch autoencoder to worlds")
     fit.add_argument("--out", type=Path, required=True, help="folder for the autoencoder")
     fit.add_argument("--scenes", type=int, default=288, help="scenes it is fitted to (default: %(default)s)")
-    fit.add_argument("--channels", type=int, default=48, help="latent channels (default: %(default)s)")
+    fit.add_argument("--channels", type=int, default=16, help="latent channels (default: %(default)s)")
     fit.add_argument("--patch", type=int, default=16, help="patch size in pixels (default: %(default)s)")
     fit.add_argument("--whitening", type=float, default=0.5, help="0 none, 1 full (default: %(default)s)")
 

@@ -19,8 +19,9 @@ from .cache import render_worlds
 
 FIT_SEED, TEST_SEED = 500_000, 600_000  # apart from the seeds of training and evaluation
 SIZE, SAMPLES, BATCH = 256, 2, 8
-REFINE_CHANNELS, REFINE_BLOCKS = 64, 4
+REFINE_CHANNELS, REFINE_BLOCKS = 96, 4
 REFINE_RATE, REFINE_WARMUP, REFINE_CLIP = 1e-3, 100, 0.1  # at 2e-3 without the last two its output died to 0
+REFINE_NOISE = 0.5  # most that is added to scaled latents: what is generated is never as exact as what was encoded
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ def train_refiner(vae: AutoencoderPatchPCA, scenes: int, minutes: float, tokeniz
 
 
 def fit_refiner(vae: AutoencoderPatchPCA, images: torch.Tensor, minutes: float) -> None:
-    """Train the decoder's residual network on given pictures.
+    """Train the decoder's residual network on given pictures, half of them with noise of any strength in their latents.
 
     Args:
         vae: The fitted autoencoder, changed in place.
@@ -122,6 +123,8 @@ def fit_refiner(vae: AutoencoderPatchPCA, images: torch.Tensor, minutes: float) 
         clean = images[torch.randint(len(images), (BATCH,), device=images.device)].float()
         with torch.no_grad():
             latents = vae.encode(clean).latent_dist.mode()
+            strength = REFINE_NOISE * (2 * torch.rand(BATCH, 1, 1, 1, device=images.device) - 1).clamp_min(0)
+            latents += strength / vae.config.scaling_factor * torch.randn_like(latents)
         loss = F.l1_loss(vae.decode(latents).sample, clean)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.refiner.parameters(), REFINE_CLIP)
