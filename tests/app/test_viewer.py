@@ -56,7 +56,8 @@ def test_first_view_is_the_photos_own(cloud):
 
 
 def test_the_view_is_the_same_world_whatever_the_lift(cloud):
-    far = lift(np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.float32), far_over_near=40)
+    disparity = np.linspace(0, 0.01, 48 * 64, dtype=np.float32).reshape(48, 64)
+    far = lift(np.zeros((48, 64, 3), np.uint8), disparity, far_over_near=40)
     ratios = []
     for one in (cloud, far):
         scene = json.loads(figure(one, "k"))["layout"]["scene"]
