@@ -16,7 +16,7 @@ from ..worlds import VOCABULARY
 from .cache import CacheConfig, LatentPairs, write_cache
 from .fit_autoencoder import fit_autoencoder, train_refiner
 from .loop import TrainConfig, Trainer
-from .mini import MiniConfig, build_mini, build_tokenizer
+from .mini import MiniConfig, build_mini, build_tokenizer, forget_origin
 from .sigmas import MINI_SAMPLING
 from .text import train_text
 
@@ -112,7 +112,7 @@ def _train_text(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     error = train_text(pipeline, pairs, args.minutes)
     logging.info("mean squared error of the clean tokens, from captions never seen: %.4f", error)
-    pipeline.register_to_config(_name_or_path="")
+    forget_origin(pipeline, pipeline.vae, pipeline.transformer)
     pipeline.save_pretrained(args.out, max_shard_size="9MB")
 
 
@@ -161,6 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
         write_cache(args.out, CacheConfig(args.scenes, samples=args.samples), vae, tokenizer, args.batch_size)
     else:
         train_refiner(vae, args.scenes, args.minutes, tokenizer)
+        forget_origin(vae)
         vae.save_pretrained(args.autoencoder)
 
 

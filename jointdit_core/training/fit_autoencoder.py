@@ -6,16 +6,15 @@ Letters: B images, H x W pixels.
 from __future__ import annotations
 
 import logging
-import time
 
 import torch
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from ..encode import disparity_to_image
 from ..model.autoencoder import AutoencoderPatchPCA
 from .cache import render_worlds
+from .timed import timed_steps
 
 FIT_SEED, TEST_SEED = 500_000, 600_000  # apart from the seeds of training and evaluation
 SIZE, SAMPLES, BATCH = 256, 2, 8
@@ -115,11 +114,7 @@ def fit_refiner(vae: AutoencoderPatchPCA, images: torch.Tensor, minutes: float) 
     vae.requires_grad_(False)
     vae.refiner.requires_grad_(True)
     optimizer = torch.optim.AdamW(vae.refiner.parameters(), lr=REFINE_RATE, weight_decay=0.0)
-    start = time.monotonic()
-    bar = tqdm(desc="refiner", unit="step")
-    while (share := (time.monotonic() - start) / (60 * minutes)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = REFINE_RATE * min(1.0, 2 * (1 - share), (bar.n + 1) / REFINE_WARMUP)
+    for _ in timed_steps("refiner", minutes, optimizer, REFINE_RATE, REFINE_WARMUP):
         clean = images[torch.randint(len(images), (BATCH,), device=images.device)].float()
         with torch.no_grad():
             latents = vae.encode(clean).latent_dist.mode()
@@ -130,8 +125,6 @@ def fit_refiner(vae: AutoencoderPatchPCA, images: torch.Tensor, minutes: float) 
         torch.nn.utils.clip_grad_norm_(vae.refiner.parameters(), REFINE_CLIP)
         optimizer.step()
         optimizer.zero_grad()
-        bar.update()
-    bar.close()
 
 
 def _log_psnr(vae: AutoencoderPatchPCA, rgb: torch.Tensor, depth: torch.Tensor) -> None:

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from ..model.transformer import freeze_backbone
 from ..pipeline import JointDiTPipeline
 from .cache import LatentPairs
+from .mini import forget_origin
 from .muon import Muon
 from .objective import Objective, TrainedParts
 from .sigmas import MINI_SAMPLING, SigmaSampling
@@ -129,8 +130,7 @@ class Trainer:
         """
         self.config, self.state, self.export_folder = config, state, export
         self.shell = copy.deepcopy(pipeline)  # receives the averaged weights at each export
-        for model in (self.shell, self.shell.vae, self.shell.transformer):
-            model.register_to_config(_name_or_path="")  # else the folder it was loaded from is exported, too
+        forget_origin(self.shell, self.shell.vae, self.shell.transformer)
         self.accelerator = Accelerator(mixed_precision="bf16" if fast_bf16() else "no")
         processes = self.accelerator.num_processes
         if config.batch_size % processes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.configuration_utils import ConfigMixin
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
@@ -181,3 +182,9 @@ def build_mini(config: MiniConfig, vae: AutoencoderPatchPCA, words: tuple[str, .
         transformer=transformer,
         default_size=config.size,
     )
+
+
+def forget_origin(*parts: ConfigMixin) -> None:
+    """Take the folder they were loaded from out of models' and pipelines' configurations, else saving writes it."""
+    for part in parts:
+        part.register_to_config(_name_or_path="")

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..encode import pack_latents
+from ..model.joint_attention import merge_branches
 from ..model.transformer import JointDiTTransformer2DModel
 from ..worlds import COLOR_CLASSES, OBJECT_CLASSES
 
@@ -52,7 +53,7 @@ class SemanticHead(nn.Module):
         """
         tokens, self.tokens = self.tokens, None
         logits = self.read(self.norm(tokens)).unflatten(-1, (4, CLASSES)).float()  # (2B, L, 4, classes)
-        return label_loss(logits, torch.cat([labels, labels]))
+        return label_loss(logits, merge_branches(labels, labels))
 
 
 def label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -8,22 +8,20 @@ Letters: B pairs, K captions a pair, L image tokens, C channels of a packed late
 
 from __future__ import annotations
 
-import time
-
 import torch
 from torch import nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from ..encode import PromptEmbeds, TokenIds, encode_tokens, pack_latents
 from ..pipeline import JointDiTPipeline
 from .cache import LatentPairs
+from .objective import SEMANTIC_WEIGHT
 from .semantics import CLASSES, label_loss
+from .timed import timed_steps
 
 LAYERS = 1
 BATCH = 32
 RATE, WARMUP = 2e-3, 200
-LABEL_WEIGHT = 0.1  # of the labels' cross-entropy beside the mean squared error, as in the objective
 
 
 class CaptionReader(nn.Module):
@@ -88,21 +86,16 @@ def train_text(pipeline: JointDiTPipeline, pairs: LatentPairs, minutes: float, h
         return F.mse_loss(tokens, clean), label_loss(logits, pairs.labels[rows])
 
     known, wordings = len(pairs) - held_out, pairs.captions.shape[1]
-    start, bar = time.monotonic(), tqdm(desc="text", unit="step")
-    while (share := (time.monotonic() - start) / (60 * minutes)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, (bar.n + 1) / WARMUP, 2 * (1 - share))
+    for bar in timed_steps("text", minutes, optimizer, RATE, WARMUP):
         error, labels = errors(
             torch.randint(known, (BATCH,), device=device), torch.randint(wordings, (BATCH,), device=device)
         )
-        (error + LABEL_WEIGHT * labels).backward()
+        (error + SEMANTIC_WEIGHT * labels).backward()
         nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        bar.update()
         if bar.n % 50 == 0:
             bar.set_postfix(error=f"{error.item():.4f}", labels=f"{labels.item():.4f}", refresh=False)
-    bar.close()
     parts.eval()
     with torch.inference_mode():
         parted = torch.arange(known, len(pairs), device=device).split(BATCH)
