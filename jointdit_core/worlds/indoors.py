@@ -116,7 +116,7 @@ def room(rng: np.random.Generator) -> tuple[Stage, Light, Surroundings]:
     """A room with furniture."""
     height = float(rng.uniform(1.15, 1.8))
     target = (float(rng.uniform(-0.5, 0.5)), 3.6, float(rng.uniform(0.45, 0.8)))
-    stage = Stage(rng, Camera((0.0, 0.0, height), target, float(rng.uniform(48.0, 62.0))))
+    stage = Stage(rng, Camera((0.0, 0.0, height), target, float(rng.uniform(38.0, 62.0))))
     fill(stage, ROOM_NAMES, INDOOR, ON_TOP, far=5.5, near=1.6)
     margin = float(rng.uniform(1.15, 1.6))
     left, right, back = _around(stage, margin)
@@ -144,7 +144,7 @@ def tabletop(rng: np.random.Generator) -> tuple[Stage, Light, Surroundings]:
     """Small things on a table, seen from near."""
     height = float(rng.uniform(1.2, 2.2))
     target = (float(rng.uniform(-0.2, 0.2)), 2.8, float(rng.uniform(0.2, 0.45)))
-    stage = Stage(rng, Camera((0.0, 0.0, height), target, float(rng.uniform(42.0, 54.0))))
+    stage = Stage(rng, Camera((0.0, 0.0, height), target, float(rng.uniform(30.0, 54.0))))
     stage.free["box"] -= 1  # kept for the table itself
     fill(stage, TABLE_NAMES, SMALL, TABLE_NAMES, far=4.6, near=1.8)
     stage.free["box"] += 1

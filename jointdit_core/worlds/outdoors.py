@@ -141,7 +141,7 @@ def outdoors(rng: np.random.Generator, kind: str) -> tuple[Stage, Light, Surroun
     """A street or a landscape."""
     height = float(rng.uniform(1.5, 2.8))
     target = (float(rng.uniform(-0.8, 0.8)), 9.0, float(rng.uniform(0.7, 1.5)))
-    stage = Stage(rng, Camera((0.0, 0.0, height), target, float(rng.uniform(46.0, 60.0))))
+    stage = Stage(rng, Camera((0.0, 0.0, height), target, float(rng.uniform(36.0, 60.0))))
     if kind == "street":
         word = "pavement" if rng.random() < 0.6 else "grass"
         fill(stage, STREET_NAMES, landmarks.OUTDOOR, ON_TOP, far=16.0, near=2.8)

@@ -44,7 +44,7 @@ PALETTES = {
 }
 PATTERNS = (("striped", "stripes", 0.22), ("checkered", "checker", 0.24), ("dotted", "dots", 0.26))
 NAMES = tuple(COLORS)
-COUNT_SHARES = (0.42, 0.34, 0.17, 0.07)  # 1 to 4 main objects
+COUNT_SHARES = (0.5, 0.32, 0.13, 0.05)  # 1 to 4 main objects
 
 
 class Stage:
