@@ -1,17 +1,18 @@
-"""Draws a mesh from beside its own camera, and paints what no surface covers. Numpy only; no GPU, no window.
+"""Draws a mesh from beside its own camera, and paints what no surface covers. No GPU, no window.
 
 The camera moves in the picture's plane and its sensor shifts back, so that the depth `pivot` stays where it is and
-everything else moves by an amount linear in inverse depth. Letters: N vertices, M faces, K fragments (a face at a
-pixel it covers).
+everything else moves by an amount linear in inverse depth. Letters: N vertices, M faces.
 """
 
 from __future__ import annotations
 
+import math
+
+import numba
 import numpy as np
 
 from .lift import Mesh, project
 
-_CHUNK = 1 << 16  # fragments drawn at once, about: they stay within the processor's cache
 _COVERED = -1e-4  # of a face's area; a pixel centre on the border of two faces belongs to both
 _FADE = 0.125  # share of a block's sum that each of its four pixels inherits: half of what would keep the sum
 _FAR_FIRST = 4  # power of depth that surroundings are weighed with: what lies behind shows, but not the far horizon
@@ -34,7 +35,7 @@ def render(mesh: Mesh, image: np.ndarray, moved_px: tuple[float, float], pivot: 
     Raises:
         ValueError: for a picture of another size than the mesh's camera, or a pivot out of range.
     """
-    image = np.asarray(image)
+    image = np.array(image)  # writable: read-only arrays are another type to the compiler
     width, height = mesh.intrinsics.width, mesh.intrinsics.height
     if image.dtype != np.uint8 or image.shape != (height, width, 3):
         raise ValueError(
@@ -45,75 +46,73 @@ def render(mesh: Mesh, image: np.ndarray, moved_px: tuple[float, float], pivot: 
     near = 1 / mesh.vertices[:, 2].astype(np.float32)  # (N,)
     screen = project(mesh.vertices, mesh.intrinsics) + np.multiply.outer(1 / pivot - near, moved_px)
     screen = screen.astype(np.float32)
-    nearest = np.zeros(height * width, np.float32)
-    source = np.zeros((height * width, 2), np.float32)  # uv seen at each pixel
-    chunk = max(256, _CHUNK * len(mesh.faces) // max(len(mesh.faces), height * width))
-    for first in range(0, len(mesh.faces), chunk):
-        faces = mesh.faces[first : first + chunk]
-        pixel, face, weight = _fragments(screen[faces], width, height)
-        corners = faces[face]  # (K, 3)
-        depth = np.einsum("kc,kc->k", near[corners], weight)  # inverse depth is linear on the screen
-        np.maximum.at(nearest, pixel, depth)
-        front = depth == nearest[pixel]
-        corners, weight, depth, pixel = corners[front], weight[front], depth[front], pixel[front]
-        weight = weight * near[corners] / depth[:, None]  # the texture is linear on the surface
-        source[pixel] = np.einsum("kci,kc->ki", mesh.uv[corners], weight)
-    view = np.zeros((height * width, 3), np.uint8)
-    drawn = np.flatnonzero(nearest)
-    for first in range(0, len(drawn), _CHUNK):
-        part = drawn[first : first + _CHUNK]
-        view[part] = _texture(image, source[part])
-    return view.reshape(height, width, 3), nearest.reshape(height, width)
+    view, nearest = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.float32)
+    _rasterize(screen, near, mesh.faces, mesh.uv, image, view, nearest)
+    return view, nearest
 
 
-def _fragments(corners: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find the pixels whose centres faces cover.
+@numba.njit(cache=True, nogil=True)
+def _rasterize(
+    screen: np.ndarray,
+    near: np.ndarray,
+    faces: np.ndarray,
+    uv: np.ndarray,
+    image: np.ndarray,
+    view: np.ndarray,
+    nearest: np.ndarray,
+) -> None:
+    """Draw faces into a view with a depth buffer; a loop over pixels, which compiled is 20 times as fast as arrays.
 
     Args:
-        corners: float32 (M, 3, 2), pixels.
-        width: of the view.
-        height: of the view.
-
-    Returns:
-        pixel: int64 (K,), row-major.
-        face: int64 (K,).
-        weight: float32 (K, 3), barycentric.
+        screen: float32 (N, 2), pixels.
+        near: float32 (N,), inverse depth, which is linear on the screen.
+        faces: int32 (M, 3).
+        uv: float32 (N, 2).
+        image: uint8 (H, W, 3), the texture.
+        view: uint8 (H, W, 3), changed.
+        nearest: float32 (H, W), the largest inverse depth drawn so far, changed.
     """
-    one, two, three = corners.transpose(1, 0, 2)  # numpy's reductions over three of something are slow
-    first = np.ceil(np.minimum(np.minimum(one, two), three) - 0.5 - 1e-4)
-    last = np.floor(np.maximum(np.maximum(one, two), three) - 0.5 + 1e-4)
-    first, last = np.maximum(first, 0), np.minimum(last, (width - 1, height - 1))
-    side = corners[:, 1:] - corners[:, :1]  # (M, 2, 2)
-    area = side[:, 0, 0] * side[:, 1, 1] - side[:, 0, 1] * side[:, 1, 0]
-    count = np.maximum(last - first + 1, 0).astype(np.int64)  # (M, 2): columns, rows
-    total = np.where(area < 0, count[:, 0] * count[:, 1], 0)  # front faces alone: counter-clockwise, y running down
-    face = np.repeat(np.arange(len(corners)), total)
-    place = np.arange(len(face)) - np.repeat(np.cumsum(total) - total, total)
-    down, right = np.divmod(place, count[face, 0])
-    x = first[face, 0] + right.astype(np.float32)
-    y = first[face, 1] + down.astype(np.float32)
-    right, down = x + 0.5 - corners[face, 0, 0], y + 0.5 - corners[face, 0, 1]
-    side, area = side[face], area[face]
-    one = (right * side[:, 1, 1] - down * side[:, 1, 0]) / area
-    two = (down * side[:, 0, 0] - right * side[:, 0, 1]) / area
-    three = 1 - one - two
-    inside = (one >= _COVERED) & (two >= _COVERED) & (three >= _COVERED)
-    pixel = (y[inside] * width + x[inside]).astype(np.int64)
-    return pixel, face[inside], np.stack([three[inside], one[inside], two[inside]], axis=-1)
-
-
-def _texture(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Read a picture between its pixels: uint8 (K, 3) at uv (K, 2)."""
-    height, width = image.shape[:2]
-    at = np.clip(uv * np.float32([width, height]) - 0.5, 0, np.float32([width - 1, height - 1]))
-    low = at.astype(np.int32)
-    share = at - low
-    x0, y0 = low.T
-    x1, y1 = np.minimum(x0 + 1, width - 1), np.minimum(y0 + 1, height - 1)
-    right, down = share[:, :1], share[:, 1:]
-    upper = image[y0, x0] * (1 - right) + image[y0, x1] * right
-    lower = image[y1, x0] * (1 - right) + image[y1, x1] * right
-    return np.rint(upper * (1 - down) + lower * down).astype(np.uint8)
+    height, width = nearest.shape
+    source = np.empty((height, width, 2), np.float32)  # uv seen at each pixel
+    for m in range(len(faces)):
+        i, j, k = faces[m]
+        left, top = screen[i]
+        ax, ay = screen[j, 0] - left, screen[j, 1] - top
+        bx, by = screen[k, 0] - left, screen[k, 1] - top
+        area = ax * by - ay * bx
+        if area >= 0:  # front faces alone: counter-clockwise, y running down
+            continue
+        first_x = max(math.ceil(left + min(ax, bx, 0.0) - 0.5 - 1e-4), 0)
+        first_y = max(math.ceil(top + min(ay, by, 0.0) - 0.5 - 1e-4), 0)
+        last_x = min(math.floor(left + max(ax, bx, 0.0) - 0.5 + 1e-4), width - 1)
+        last_y = min(math.floor(top + max(ay, by, 0.0) - 0.5 + 1e-4), height - 1)
+        for y in range(first_y, last_y + 1):
+            for x in range(first_x, last_x + 1):
+                right, down = x + 0.5 - left, y + 0.5 - top
+                of_j = (right * by - down * bx) / area  # barycentric
+                of_k = (down * ax - right * ay) / area
+                of_i = 1.0 - of_j - of_k
+                if min(of_i, of_j, of_k) < _COVERED:
+                    continue
+                of_i, of_j, of_k = of_i * near[i], of_j * near[j], of_k * near[k]
+                depth = of_i + of_j + of_k
+                if depth > nearest[y, x]:
+                    nearest[y, x] = depth
+                    for c in range(2):  # the texture is linear on the surface
+                        source[y, x, c] = (of_i * uv[i, c] + of_j * uv[j, c] + of_k * uv[k, c]) / depth
+    for y in range(height):
+        for x in range(width):
+            if nearest[y, x] == 0:
+                continue
+            right = min(max(source[y, x, 0] * width - 0.5, 0.0), width - 1.0)
+            down = min(max(source[y, x, 1] * height - 0.5, 0.0), height - 1.0)
+            x0, y0 = int(right), int(down)
+            x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
+            right, down = right - x0, down - y0
+            for c in range(3):
+                upper = image[y0, x0, c] * (1 - right) + image[y0, x1, c] * right
+                lower = image[y1, x0, c] * (1 - right) + image[y1, x1, c] * right
+                view[y, x, c] = round(upper * (1 - down) + lower * down)
 
 
 def fill_holes(view: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:

@@ -197,7 +197,7 @@ def test_a_written_mesh_seen_from_its_camera_is_the_photo(tmp_path, seed, budget
     again = Mesh(vertices, read.faces.astype(np.int32), uv, mesh.colors, mesh.intrinsics)
     view, inverse_depth = render(again, texture, (0.0, 0.0), 1.0)
     seen = inverse_depth > 0
-    assert seen.mean() > (0.9 if budget is None else 0.85)  # a coarser grid ends farther within the picture
+    assert seen.mean() > (0.9 if budget is None else 0.8)  # a coarser grid ends and is cut farther within
     assert 10 * np.log10(255**2 / max(1e-3, np.mean((view[seen].astype(float) - image[seen]) ** 2))) >= 30
 
 
