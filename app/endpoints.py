@@ -7,11 +7,11 @@ from dataclasses import asdict
 
 import gradio as gr
 
-from app import inputs
 from app.handlers import SAME, Panel, Studio, written
-from app.results import LiftSettings, Result, write_files
+from jointdit_core import reading
 from jointdit_core.geometry.camera import FOV_DEG
 from jointdit_core.geometry.disparity import COLORMAPS
+from jointdit_core.results import LiftSettings, Result, write_files
 
 ON_DEVICE = {"concurrency_id": "device", "concurrency_limit": None}  # the lane queues, and says how long it takes
 
@@ -74,8 +74,8 @@ def offer(studio: Studio) -> None:
         prompt = gr.Textbox(label="prompt")
         image = gr.Image(label="image", type="filepath", image_mode=None)
         depth = gr.File(label="depth map, PNG or NPY")
-        kind = gr.Radio(inputs.KINDS, value=inputs.RELATIVE, label="what the values are")
-        polarity = gr.Radio(inputs.POLARITIES, value=inputs.NEAR_IS_BRIGHT, label="which end is near")
+        kind = gr.Radio(reading.KINDS, value=reading.RELATIVE, label="what the values are")
+        polarity = gr.Radio(reading.POLARITIES, value=reading.NEAR_IS_BRIGHT, label="which end is near")
         seed = gr.Number(None, label="seed, none to draw one", precision=0)
         steps = {task: gr.Number(tasks[task].steps["standard"], label="steps", precision=0) for task in tasks}
         guidance = gr.Number(tasks["joint_generation"].guidance_scale, label="guidance")

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from app.results import Result, Settings, write_rgb_png
 from jointdit_core import JointDiTPipeline
 from jointdit_core.geometry.disparity import colorize, from_uint16, to_uint16
 from jointdit_core.geometry.export import write_png16
 from jointdit_core.presets import PRESETS, Preset, Task, load
+from jointdit_core.results import Result, Settings, write_rgb_png
 from jointdit_core.worlds import batch, render, sample_scene, to_disparity
 
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "examples"
@@ -97,21 +97,14 @@ def write_example(folder: Path, result: Result) -> Example:
 def make(pipe: JointDiTPipeline, preset: Preset, recipe: Recipe) -> Result:
     """Run a recipe on the embedded model, at standard quality."""
     defaults = preset.tasks[recipe.task]
-    steps, guidance = defaults.steps["standard"], defaults.guidance_scale
-    given = render(batch([sample_scene(recipe.world)]), size=preset.default_size, samples=4)
-    if recipe.task == "joint_generation":
-        output = pipe.joint_generation(
-            recipe.prompt, num_inference_steps=steps, guidance_scale=guidance, seed=recipe.seed
-        )
-    elif recipe.task == "depth_estimation":
-        image = (given.rgb[0].permute(1, 2, 0).clamp(0, 1) * 255).round().byte().numpy()
-        output, guidance = pipe.depth_estimation(image, num_inference_steps=steps, seed=recipe.seed), None
+    drawn = render(batch([sample_scene(recipe.world)]), size=preset.default_size, samples=4)
+    if recipe.task == "depth_estimation":
+        world = (drawn.rgb[0].permute(1, 2, 0).clamp(0, 1) * 255).round().byte().numpy()
     else:
-        disparity = from_uint16(to_uint16(to_disparity(given.depth)[0].numpy()))  # exactly what the file will hold
-        output = pipe.depth_to_image(
-            recipe.prompt, disparity, num_inference_steps=steps, guidance_scale=guidance, seed=recipe.seed
-        )
-    settings = Settings(recipe.task, recipe.prompt, recipe.seed, steps, guidance, preset.name)
+        world = from_uint16(to_uint16(to_disparity(drawn.depth)[0].numpy()))  # exactly what the file will hold
+    guidance = None if recipe.task == "depth_estimation" else defaults.guidance_scale
+    settings = Settings(recipe.task, recipe.prompt, recipe.seed, defaults.steps["standard"], guidance, preset.name)
+    output = settings.run(pipe, None if recipe.task == "joint_generation" else world)
     return Result(np.asarray(output.image), output.disparity, settings)
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from app.lane import Check
-from app.results import Settings
 from jointdit_core import JointDiTOutput
+from jointdit_core.results import Settings
 
 Filter = Callable[[Image.Image, str], str | None]
 

@@ -21,14 +21,23 @@ from app import inputs, viewer, words
 from app.examples import Example
 from app.lane import Lane, LaneError, OnStep, Stopped
 from app.plain import request_name
-from app.results import Files, LiftSettings, Result, Settings, write_files, write_parallax, write_rgb_png
 from app.session import Sessions
-from jointdit_core import JointDiTOutput, JointDiTPipeline
+from jointdit_core import JointDiTOutput, JointDiTPipeline, reading
 from jointdit_core.geometry.camera import FOV_DEG
 from jointdit_core.geometry.disparity import colorize
 from jointdit_core.geometry.export import write_npy
 from jointdit_core.geometry.recover import estimate_camera
 from jointdit_core.presets import Preset
+from jointdit_core.results import (
+    Files,
+    LiftSettings,
+    Result,
+    Settings,
+    read_settings,
+    write_files,
+    write_parallax,
+    write_rgb_png,
+)
 from jointdit_core.worlds import captions, sample_scene
 
 VISIT_S = 6 * 3600  # files of a page that never said goodbye are kept this long
@@ -103,32 +112,16 @@ class Studio:
         """Text -> RGB + depth."""
         asked = self._settings("joint_generation", prompt, seed, randomize, steps, guidance)
 
-        def work(on_step: OnStep) -> JointDiTOutput:
-            return self.pipe.joint_generation(
-                asked.prompt,
-                num_inference_steps=asked.steps,
-                guidance_scale=asked.guidance,
-                seed=asked.seed,
-                callback_on_step_end=on_step,
-            )
-
-        yield from self._run(request, asked, work, colormap)
+        yield from self._run(request, asked, colormap)
 
     @reset_on_refusal
     def depth_estimation(
         self, image_path: str | None, seed: float, randomize: bool, steps: float, colormap: str, request: gr.Request
     ) -> Iterator[Panel]:
         """Image -> depth; the picture stays as it was given."""
-        upload = checked(inputs.read_image, image_path)
+        upload = checked(reading.read_image, image_path)
         asked = self._settings("depth_estimation", "", seed, randomize, steps, None)
-
-        def work(on_step: OnStep) -> JointDiTOutput:
-            return self.pipe.depth_estimation(
-                upload.image, num_inference_steps=asked.steps, seed=asked.seed, callback_on_step_end=on_step
-            )
-
-        given = np.asarray(upload.image)
-        yield from self._run(request, asked, work, colormap, given_rgb=given, fov_deg=upload.fov_deg)
+        yield from self._run(request, asked, colormap, np.asarray(upload.image), upload.fov_deg)
 
     @reset_on_refusal
     def depth_to_image(
@@ -145,36 +138,31 @@ class Studio:
         request: gr.Request,
     ) -> Iterator[Panel]:
         """Depth -> image; the depth stays as it was given."""
-        disparity = checked(inputs.read_depth, depth_path, kind, polarity)
+        disparity = checked(reading.read_depth, depth_path, kind, polarity)
         asked = self._settings("depth_to_image", prompt, seed, randomize, steps, guidance)
-
-        def work(on_step: OnStep) -> JointDiTOutput:
-            return self.pipe.depth_to_image(
-                asked.prompt,
-                disparity,
-                num_inference_steps=asked.steps,
-                guidance_scale=asked.guidance,
-                seed=asked.seed,
-                callback_on_step_end=on_step,
-            )
-
-        yield from self._run(request, asked, work, colormap, given_depth=disparity)
+        yield from self._run(request, asked, colormap, disparity)
 
     def _run(
         self,
         request: gr.Request,
         asked: Settings,
-        work: Callable[[OnStep], JointDiTOutput],
         colormap: str,
-        given_rgb: np.ndarray | None = None,
-        given_depth: np.ndarray | None = None,
+        given: np.ndarray | None = None,
         fov_deg: float | None = None,
     ) -> Iterator[Panel]:
-        """Run `work` on the lane and show its progress; what was given is shown at once and not previewed again."""
+        """Run what was asked for on the lane and show its progress.
+
+        A picture (H, W, 3) or disparity (H, W) that was given is shown at once and not previewed again.
+        """
         started, owner = time.monotonic(), _owner(request)
+        given_rgb, given_depth = (asked.task == task for task in ("depth_estimation", "depth_to_image"))
+
+        def work(on_step: OnStep) -> JointDiTOutput:
+            return asked.run(self.pipe, given, on_step)
+
         yield Panel(
-            rgb=SAME if given_rgb is None else given_rgb,
-            depth=SAME if given_depth is None else colorize(given_depth, colormap),
+            rgb=given if given_rgb else SAME,
+            depth=colorize(given, colormap) if given_depth else SAME,
             bar=words.run_bar("Starting …"),
             stop=STOP_ON,
             seed=asked.seed,
@@ -187,8 +175,8 @@ class Studio:
                 fresh = news.image is not None and news.image is not shown
                 shown = news.image
                 yield Panel(
-                    rgb=news.image if fresh and given_rgb is None else SAME,
-                    depth=colorize(news.disparity, colormap) if fresh and given_depth is None else SAME,
+                    rgb=news.image if fresh and not given_rgb else SAME,
+                    depth=colorize(news.disparity, colormap) if fresh and not given_depth else SAME,
                     bar=words.running(news),
                 )
         except Stopped:  # `stop` shows what there is
@@ -295,21 +283,43 @@ class Studio:
         if result is None:
             raise _refusal("There is no depth yet; press Generate first.")
         path = write_npy(self.sessions.folder(_owner(request)) / "depth.npy", result.disparity)
-        return gr.Tabs(selected="depth_to_image"), str(path), inputs.RELATIVE, inputs.NEAR_IS_BRIGHT
+        return gr.Tabs(selected="depth_to_image"), str(path), reading.RELATIVE, reading.NEAR_IS_BRIGHT
 
     def preview_depth(self, path: str | None, kind: str, polarity: str) -> Any:
         """Show an uploaded depth map as the model will read it."""
         if path is None:
             return gr.update(value=None, visible=False)
-        return gr.update(value=colorize(checked(inputs.read_depth, path, kind, polarity), "gray"), visible=True)
+        return gr.update(value=colorize(checked(reading.read_depth, path, kind, polarity), "gray"), visible=True)
 
-    def photo_fov(self, path: str | None) -> Any:
-        """Set the field of view to what the photo's camera wrote into the file, else to the usual one."""
-        fov_deg = None if path is None else checked(inputs.read_image, path).fov_deg
-        if fov_deg is None:
-            return FOV_DEG
-        gr.Info(f"Field of view set to {fov_deg:.0f}°, as the photo's camera wrote it.")
-        return round(fov_deg)
+    def opened(self, path: str) -> tuple:
+        """Take over what a picture that was dropped on the page says of itself.
+
+        Returns:
+            The field of view that the photo's camera wrote into the file, else the usual one; then the controls as
+            `_restored` gives them, for a picture that was made here.
+        """
+        fov_deg, made = checked(reading.read_image, path).fov_deg, read_settings(path)
+        if made is not None:
+            try:
+                self._settings(made.task, made.prompt, made.seed, False, made.steps, made.guidance)
+            except gr.Error:  # foreign, or out of today's ranges
+                made = None
+        if fov_deg is not None:
+            gr.Info(f"Field of view set to {fov_deg:.0f}°, as the photo's camera wrote it.")
+        if made is not None:
+            gr.Info(f"This picture was made here: its settings are back in “{words.TASK_TITLES[made.task]}”.")
+        return FOV_DEG if fov_deg is None else round(fov_deg), *self._restored(made)
+
+    def _restored(self, asked: Settings | None) -> list:
+        """Prompt, seed, randomize, steps and guidance of each task in the order of `words.TASK_TITLES`.
+
+        All stay as they are, but for those of the settings' own task.
+        """
+        if asked is None:
+            return [SAME] * 5 * len(words.TASK_TITLES)
+        guidance = SAME if asked.guidance is None else asked.guidance
+        values = asked.prompt, asked.seed, False, asked.steps, guidance
+        return [value for task in words.TASK_TITLES for value in (values if task == asked.task else (SAME,) * 5)]
 
     def estimate_camera(self, result: Result | None) -> tuple:
         """Set field of view and far/near to what makes the result's flat surfaces square to each other.
@@ -329,19 +339,17 @@ class Studio:
         """Show the ready example whose thumbnail was clicked and restore everything that made it.
 
         Returns:
-            The panel's parts, the tab, the inputs (picture, depth, its kind and polarity), then prompt, seed,
-            randomize, steps and guidance for each task in the order of `words.TASK_TITLES`.
+            The panel's parts, the tab, the inputs (picture, depth, its kind and polarity), then the controls as
+            `_restored` gives them.
         """
         example = self.examples[picked.index]
         asked = example.settings
-        values = (asked.prompt, asked.seed, False, asked.steps, SAME if asked.guidance is None else asked.guidance)
-        restored = [value for task in words.TASK_TITLES for value in (values if task == asked.task else (SAME,) * 5)]
         image = str(example.rgb) if asked.task == "depth_estimation" else SAME
         depth = (SAME, SAME, SAME)
         if asked.task == "depth_to_image":
-            depth = (str(example.depth), inputs.RELATIVE, inputs.NEAR_IS_BRIGHT)
+            depth = (str(example.depth), reading.RELATIVE, reading.NEAR_IS_BRIGHT)
         panel = self._ready(example, colormap, request)
-        return *panel, gr.Tabs(selected=asked.task), image, *depth, *restored
+        return *panel, gr.Tabs(selected=asked.task), image, *depth, *self._restored(asked)
 
     def welcome(self, colormap: str, request: gr.Request) -> tuple:
         """Show the first example when the page opens, and touch nothing that the visitor may be typing already."""

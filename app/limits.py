@@ -6,7 +6,7 @@ import re
 import time
 from collections import OrderedDict
 
-from app.decoding import MAX_FILE_BYTES
+from jointdit_core.decoding import MAX_FILE_BYTES
 
 API = "/gradio_api"
 UPLOAD = f"{API}/upload"

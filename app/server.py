@@ -16,11 +16,11 @@ from typing import Any, NoReturn
 import gradio as gr
 
 from app import endpoints
-from app.decoding import MAX_FILE_BYTES
 from app.guard import LOOPBACK, Guard, Policy
 from app.handlers import VISIT_S, Studio
 from app.limits import POSTS_PER_MINUTE, host_name
 from app.visits import Visits
+from jointdit_core.decoding import MAX_FILE_BYTES
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,10 @@ import gradio as gr
 from app import endpoints, inputs, viewer, words
 from app.handlers import FAR_OVER_NEAR_RANGE, FOV_RANGE_DEG, Panel, Studio
 from app.plain import PlainBlocks
-from app.results import Files, LiftSettings
+from jointdit_core import reading
 from jointdit_core.geometry.disparity import COLORMAPS
 from jointdit_core.presets import TaskDefaults
+from jointdit_core.results import Files, LiftSettings
 
 QUALITIES = [("Draft", "draft"), ("Standard", "standard"), ("Fine", "fine")]
 DOWNLOADS = Files(
@@ -151,16 +152,16 @@ def _depth_tab(studio: Studio) -> Tab:
         preview = gr.Image(label="As read: near is white", visible=False, height=120, elem_id="as-read", **PICTURE)
         with gr.Row():
             kind = gr.Radio(
-                [("Relative (disparity)", inputs.RELATIVE), ("Metric (distance)", inputs.LINEAR)],
-                value=inputs.RELATIVE,
+                [("Relative (disparity)", reading.RELATIVE), ("Metric (distance)", reading.LINEAR)],
+                value=reading.RELATIVE,
                 label="What the values are",
                 show_label=False,
                 elem_classes="segments",
             )
         with gr.Row():
             polarity = gr.Radio(
-                [("Near is bright", inputs.NEAR_IS_BRIGHT), ("Near is dark", inputs.NEAR_IS_DARK)],
-                value=inputs.NEAR_IS_BRIGHT,
+                [("Near is bright", reading.NEAR_IS_BRIGHT), ("Near is dark", reading.NEAR_IS_DARK)],
+                value=reading.NEAR_IS_BRIGHT,
                 label="Which end is near",
                 show_label=False,
                 elem_classes="segments",
@@ -336,13 +337,23 @@ def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], resu
     results.colormap.input(studio.recolor, [result, results.colormap], results.panel.depth, **QUIET)
 
     image = task_tabs["depth_estimation"].image
-    image.upload(studio.photo_fov, image, results.lift[0], **QUIET)
+    image.upload(studio.opened, image, [results.lift[0], *_restorable(task_tabs)], **QUIET)
     results.use_image.click(studio.use_image, result, [tabs, image], **QUIET)
 
     file, kind, polarity, preview = task_tabs["depth_to_image"].depth
     used = results.use_depth.click(studio.use_depth, result, [tabs, file, kind, polarity], **QUIET)
     for changed in (file.upload, file.clear, kind.input, polarity.input, used.success):
         changed(studio.preview_depth, [file, kind, polarity], preview, **QUIET)
+
+
+def _restorable(task_tabs: dict[str, Tab]) -> list:
+    """The controls that settings restore, in the handlers' order."""
+    nowhere = gr.State()  # stands in for controls that a task does not have
+    return [
+        part or nowhere
+        for tab in task_tabs.values()
+        for part in (tab.prompt, tab.seed, tab.randomize, tab.steps, tab.guidance)
+    ]
 
 
 def _wire_examples(
@@ -354,13 +365,8 @@ def _wire_examples(
     gallery: gr.Gallery | None,
 ) -> None:
     file, kind, polarity, preview = task_tabs["depth_to_image"].depth
-    nowhere = gr.State()  # stands in for controls that a task does not have
-    restored = [
-        part or nowhere
-        for tab in task_tabs.values()
-        for part in (tab.prompt, tab.seed, tab.randomize, tab.steps, tab.guidance)
-    ]
-    outputs = [*results.panel[:-1], tabs, task_tabs["depth_estimation"].image, file, kind, polarity, *restored]
+    given = [task_tabs["depth_estimation"].image, file, kind, polarity]
+    outputs = [*results.panel[:-1], tabs, *given, *_restorable(task_tabs)]
     page.load(studio.welcome, results.colormap, list(results.panel[:-1]), **QUIET)
     if gallery is not None:
         opened = gallery.select(studio.open_example, results.colormap, outputs, **QUIET)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from app.lane import Progress
-from app.results import Result, Settings
+from jointdit_core.results import Result, Settings
 
 TASK_TITLES = {
     "joint_generation": "Text → RGB + depth",

@@ -1,4 +1,4 @@
-"""Uploaded files decoded safely: known by their first bytes, measured by their header, only then decoded, once.
+"""Foreign files decoded safely: known by their first bytes, measured by their header, only then decoded, once.
 
 Whatever a decoder makes of damaged data, the caller sees an `InputError` with one plain sentence.
 """
@@ -27,14 +27,14 @@ _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.form
 
 
 class InputError(ValueError):
-    """Something a visitor gave cannot be used; the message is one sentence for them."""
+    """Something a person gave cannot be used; the message is one sentence for them."""
 
 
 def identify(path: str | os.PathLike | None, what: str) -> tuple[Path, str | None, bytes]:
     """Check that a file is there and not too large, and tell its format by its first bytes.
 
     Args:
-        path: the uploaded file, or None if nothing was uploaded.
+        path: the file, or None if none was given.
         what: the file's role in sentences, such as "picture".
 
     Returns:
@@ -51,7 +51,7 @@ def identify(path: str | os.PathLike | None, what: str) -> tuple[Path, str | Non
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except (OSError, ValueError):  # ValueError: a zero byte in the path
-        raise InputError(f"The {what} could not be opened; please upload it again.") from None
+        raise InputError(f"The {what} could not be opened; please choose it again.") from None
     if size == 0:
         raise InputError(f"The {what} is an empty file.")
     if size > MAX_FILE_BYTES:

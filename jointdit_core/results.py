@@ -1,9 +1,10 @@
-"""A result with everything that made it, and the files a visitor can take home."""
+"""What was asked for, the result with everything that made it, and the files to take home."""
 
 from __future__ import annotations
 
 import functools
 import json
+import os
 import secrets
 import tempfile
 import zipfile
@@ -14,18 +15,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from jointdit_core import PointCloud, lift
-from jointdit_core.geometry import export
-from jointdit_core.geometry.camera import FOV_DEG
-from jointdit_core.geometry.disparity import FAR_OVER_NEAR
-from jointdit_core.geometry.edges import EDGE_THRESHOLD
-from jointdit_core.geometry.lift import Mesh, lift_mesh
-from jointdit_core.geometry.normals import surface_normals
-from jointdit_core.geometry.steps import smooth_steps
-from jointdit_core.geometry.views import anaglyph, parallax_frames, side_by_side, stereo_pair
+from .decoding import InputError, identify, open_image
+from .geometry import export
+from .geometry.camera import FOV_DEG
+from .geometry.disparity import FAR_OVER_NEAR
+from .geometry.edges import EDGE_THRESHOLD
+from .geometry.lift import Mesh, PointCloud, lift, lift_mesh
+from .geometry.normals import surface_normals
+from .geometry.steps import smooth_steps
+from .geometry.views import anaglyph, parallax_frames, side_by_side, stereo_pair
+from .pipeline import JointDiTOutput, JointDiTPipeline, StepCallback
+
+TASKS = ("joint_generation", "depth_estimation", "depth_to_image")
 
 POINTS = 65_536  # drawn and written by default: a whole 256 x 256 picture
-COMPRESSED = (".png", ".exr", ".zip")  # not once more in the archive of everything
 PARALLAX_SIDE = 512  # pixels of the longer side of the animation; larger ones take long to draw
 
 
@@ -34,7 +37,7 @@ class Settings:
     """What was asked for; the same settings and input give the same result.
 
     Attributes:
-        task: `joint_generation`, `depth_estimation` or `depth_to_image`.
+        task: one of `TASKS`, or `lift` for files that no model made.
         prompt: as typed.
         seed: the one used.
         steps: denoising steps.
@@ -50,6 +53,50 @@ class Settings:
     guidance: float | None
     model: str
     stopped_at: int | None = None
+
+    def run(
+        self, pipe: JointDiTPipeline, given: Any = None, callback_on_step_end: StepCallback | None = None
+    ) -> JointDiTOutput:
+        """Do what was asked for.
+
+        Args:
+            pipe: the model.
+            given: the picture for `depth_estimation`, the disparity for `depth_to_image`, None for `joint_generation`.
+            callback_on_step_end: as the pipeline takes it.
+
+        Returns:
+            The pipeline's output.
+
+        Raises:
+            ValueError: as the pipeline raises it.
+        """
+        how = {"num_inference_steps": self.steps, "seed": self.seed, "callback_on_step_end": callback_on_step_end}
+        if self.task == "depth_estimation":
+            return pipe.depth_estimation(given, **how)
+        how["guidance_scale"] = self.guidance
+        if self.task == "depth_to_image":
+            return pipe.depth_to_image(self.prompt, given, **how)
+        return pipe.joint_generation(self.prompt, **how)
+
+    @classmethod
+    def parse(cls, text: str) -> Settings | None:
+        """Read settings as `write_rgb_png` writes them.
+
+        Args:
+            text: JSON, perhaps foreign.
+
+        Returns:
+            The settings, their types right and their values unchecked; None if it is anything else.
+        """
+        try:
+            settings = cls(**json.loads(text))
+        except (ValueError, TypeError, RecursionError):
+            return None
+        numbers = settings.seed, settings.steps
+        texts = settings.prompt, settings.model
+        right = settings.task in TASKS and all(isinstance(value, str) for value in texts)
+        right = right and all(isinstance(value, int) and not isinstance(value, bool) for value in numbers)
+        return settings if right and isinstance(settings.guidance, int | float | None) else None
 
 
 @dataclass(frozen=True)
@@ -98,15 +145,15 @@ class Result:
     fov_deg: float | None = None
 
     def lift(self, settings: LiftSettings) -> PointCloud:
-        """Lift the result into a point cloud; see `jointdit_core.lift`."""
+        """Lift the result into a point cloud; see `geometry.lift.lift`."""
         return lift(self.image, self._disparity(settings), **_shape(settings), max_points=settings.max_points)
 
     def lift_mesh(self, settings: LiftSettings) -> Mesh:
-        """Lift the result into a mesh; see `jointdit_core.geometry.lift.lift_mesh`."""
+        """Lift the result into a mesh; see `geometry.lift.lift_mesh`."""
         return lift_mesh(self.image, self._disparity(settings), **_shape(settings), max_vertices=settings.max_points)
 
     def normals(self, settings: LiftSettings) -> np.ndarray:
-        """Find the result's normals; see `jointdit_core.geometry.normals.surface_normals`."""
+        """Find the result's normals; see `geometry.normals.surface_normals`."""
         return surface_normals(self._disparity(settings), settings.fov_deg, settings.far_over_near)
 
     def at_most(self, side: int) -> Result:
@@ -160,7 +207,19 @@ def write_rgb_png(path: Path, image: np.ndarray, settings: Settings) -> None:
         if value is not None:
             info.add_itxt(name, str(value))
     info.add_itxt("jointdit", json.dumps(entries, ensure_ascii=False))
-    Image.fromarray(image).save(path, pnginfo=info)
+    Image.fromarray(image).save(path, pnginfo=info, compress_level=export.PNG_LEVEL)
+
+
+def read_settings(path: str | os.PathLike) -> Settings | None:
+    """Read the settings that `write_rgb_png` put into a picture; None if there are none."""
+    try:
+        path, kind, head = identify(path, "picture")
+        if kind != "PNG":
+            return None
+        with open_image(path, kind, head, "picture") as image:
+            return Settings.parse(str(image.info.get("jointdit", "")))
+    except InputError:
+        return None
 
 
 def write_files(result: Result, lifting: LiftSettings) -> Files:
@@ -203,13 +262,13 @@ def write_files(result: Result, lifting: LiftSettings) -> Files:
     _write_obj(files.mesh_obj, mesh, result.image)
     export.write_camera(files.camera, mesh.intrinsics, lifting.far_over_near)
     eyes = stereo_pair(mesh, result.image)
-    Image.fromarray(side_by_side(*eyes)).save(files.stereo)
-    Image.fromarray(anaglyph(*eyes)).save(files.anaglyph)
+    for path, merged in ((files.stereo, side_by_side(*eyes)), (files.anaglyph, anaglyph(*eyes))):
+        Image.fromarray(merged).save(path, compress_level=export.PNG_LEVEL)
     settings = {**asdict(result.settings), "lift": asdict(lifting), "notes": result.notes}
     files.settings.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    with zipfile.ZipFile(files.everything, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    with zipfile.ZipFile(files.everything, "w") as archive:  # stored: most of it is packed already or barely can be
         for path in files[:-1]:
-            archive.write(path, path.name, zipfile.ZIP_STORED if path.suffix in COMPRESSED else None)
+            archive.write(path, path.name)
     return files
 
 

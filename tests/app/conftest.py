@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from app.handlers import Studio
-from app.results import Result, Settings
 from app.session import Sessions
 from jointdit_core.presets import PRESETS
+from jointdit_core.results import Result, Settings
 
 
 @pytest.fixture

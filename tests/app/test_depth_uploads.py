@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app import inputs
-from app.inputs import LINEAR, NEAR_IS_BRIGHT, NEAR_IS_DARK, RELATIVE
+from jointdit_core import reading
 from jointdit_core.geometry.disparity import from_uint16, to_uint16
+from jointdit_core.reading import LINEAR, NEAR_IS_BRIGHT, NEAR_IS_DARK, RELATIVE
 from tests.app.uploads import (
     RAMP16,
     RNG,
@@ -28,12 +28,12 @@ from tests.app.uploads import (
 def test_the_largest_depth_map_stays_within_memory(tmp_path, polarity):
     values = np.zeros((5000, 5000), np.uint16) + np.arange(1, 5001, dtype=np.uint16)
     path = upload(tmp_path, encoded(Image.fromarray(values), "PNG", compress_level=1))
-    assert peak_rise(inputs.read_depth, path, LINEAR, polarity) < 300e6
+    assert peak_rise(reading.read_depth, path, LINEAR, polarity) < 300e6
 
 
 def test_16_bit_ramps_survive_exactly(tmp_path):
     for data in (encoded(Image.fromarray(RAMP16), "PNG"), npy(RAMP16), npy(from_uint16(RAMP16))):
-        disparity = inputs.read_depth(upload(tmp_path, data), RELATIVE, NEAR_IS_BRIGHT)
+        disparity = reading.read_depth(upload(tmp_path, data), RELATIVE, NEAR_IS_BRIGHT)
         assert disparity.dtype == np.float32
         np.testing.assert_array_equal(to_uint16(disparity), RAMP16)
 
@@ -45,7 +45,7 @@ def test_gray_pngs_of_every_mode_are_read(tmp_path, mode):
     if mode == "P":
         gray.putpalette([c for c in range(256) for _ in range(3)])
     image = gray if mode in ("L", "P") else gray.convert(mode)
-    disparity = inputs.read_depth(upload(tmp_path, encoded(image, "PNG")), RELATIVE, NEAR_IS_BRIGHT)
+    disparity = reading.read_depth(upload(tmp_path, encoded(image, "PNG")), RELATIVE, NEAR_IS_BRIGHT)
     np.testing.assert_array_equal(np.rint(disparity * 255), levels)
 
 
@@ -54,7 +54,7 @@ def test_gray_pngs_of_every_mode_are_read(tmp_path, mode):
 def test_npy_of_every_number_type_is_read(tmp_path, dtype, order):
     values = np.asarray(np.arange(20 * 16).reshape(20, 16) % 97 + 1, dtype, order=order)
     for array in (values, values[None], values[..., None]):
-        disparity = inputs.read_depth(upload(tmp_path, npy(array)), RELATIVE, NEAR_IS_BRIGHT)
+        disparity = reading.read_depth(upload(tmp_path, npy(array)), RELATIVE, NEAR_IS_BRIGHT)
         np.testing.assert_allclose(disparity, (values.astype(np.float64) - 1) / 96, atol=1e-6)
         assert disparity.flags.c_contiguous and disparity.dtype.isnative
 
@@ -76,13 +76,13 @@ def test_kind_and_polarity_mean_what_they_say(tmp_path):
         (LINEAR, NEAR_IS_BRIGHT): true_disparity(8 - 7 * plain),  # the far end 8 times as far as the near end
     }
     for (kind, polarity), disparity in expected.items():
-        np.testing.assert_allclose(inputs.read_depth(path, kind, polarity), disparity, atol=1e-5)
+        np.testing.assert_allclose(reading.read_depth(path, kind, polarity), disparity, atol=1e-5)
 
 
 def test_infinite_distance_is_sky(tmp_path):
     depth = RNG.uniform(1, 9, (16, 16)).astype(np.float32)
     depth[:4] = np.inf
-    disparity = inputs.read_depth(upload(tmp_path, npy(depth)), LINEAR, NEAR_IS_DARK)
+    disparity = reading.read_depth(upload(tmp_path, npy(depth)), LINEAR, NEAR_IS_DARK)
     assert (disparity[:4] == 0).all() and disparity[4:].min() > 0 and disparity.max() == 1
 
 
@@ -157,10 +157,10 @@ def zip_bomb():
 
 @pytest.mark.parametrize(("data", "meaning", "words"), [pytest.param(*rest, id=name) for name, *rest in bad_depths()])
 def test_bad_depth_maps_are_refused_in_a_sentence(tmp_path, data, meaning, words):
-    assert re.search(words, refused(inputs.read_depth, upload(tmp_path, data, "depth.npy"), *meaning))
+    assert re.search(words, refused(reading.read_depth, upload(tmp_path, data, "depth.npy"), *meaning))
 
 
 def test_kind_and_polarity_are_never_guessed(tmp_path):
     path = upload(tmp_path, encoded(Image.fromarray(RAMP16), "PNG"))
-    assert "must be one of" in refused(inputs.read_depth, path, "", NEAR_IS_BRIGHT)
-    assert "must be one of" in refused(inputs.read_depth, path, RELATIVE, None)
+    assert "must be one of" in refused(reading.read_depth, path, "", NEAR_IS_BRIGHT)
+    assert "must be one of" in refused(reading.read_depth, path, RELATIVE, None)

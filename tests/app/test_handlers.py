@@ -12,13 +12,14 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from app import inputs, words
+from app import words
 from app.endpoints import Endpoints
 from app.examples import find_examples, write_example
 from app.handlers import SAME, Panel
-from app.results import Result
+from jointdit_core import reading
+from jointdit_core.results import Result, write_rgb_png
 from jointdit_core.worlds import VOCABULARY
 from tests.app.parts import LOOK, generate, last_of, visitor
 from tests.geometry.test_recover import box_room, exact_disparity
@@ -61,8 +62,8 @@ def test_depth_to_image_keeps_the_depth(studio, tmp_path):
     run = studio.depth_to_image(
         "a blue cube",
         str(tmp_path / "depth.npy"),
-        inputs.RELATIVE,
-        inputs.NEAR_IS_BRIGHT,
+        reading.RELATIVE,
+        reading.NEAR_IS_BRIGHT,
         1,
         False,
         2,
@@ -119,7 +120,7 @@ def test_bad_files_are_refused_in_a_sentence(studio, tmp_path, content):
     with pytest.raises(gr.Error):
         list(
             studio.depth_to_image(
-                "a cube", path, inputs.RELATIVE, inputs.NEAR_IS_BRIGHT, 1, False, 2, 3.5, "gray", visitor()
+                "a cube", path, reading.RELATIVE, reading.NEAR_IS_BRIGHT, 1, False, 2, 3.5, "gray", visitor()
             )
         )
 
@@ -170,13 +171,13 @@ def test_stop_reaches_only_its_own_visitor(studio):
 def test_use_depth_hands_the_disparity_over(studio, result):
     tab, path, kind, polarity = studio.use_depth(result, visitor())
     assert tab.selected == "depth_to_image"
-    np.testing.assert_array_equal(inputs.read_depth(path, kind, polarity), result.disparity)
+    np.testing.assert_array_equal(reading.read_depth(path, kind, polarity), result.disparity)
 
 
 def test_use_image_hands_the_picture_over(studio, result):
     tab, path = studio.use_image(result, visitor())
     assert tab.selected == "depth_estimation"
-    np.testing.assert_array_equal(np.asarray(inputs.read_image(path).image), result.image)
+    np.testing.assert_array_equal(np.asarray(reading.read_image(path).image), result.image)
 
 
 def test_estimated_camera_of_a_room_sets_the_lift_controls(studio, result):
@@ -226,10 +227,10 @@ def test_flow_buttons_without_a_result_say_what_to_do(studio):
 def test_an_uploaded_depth_map_is_shown_as_read(studio, tmp_path):
     np.save(tmp_path / "depth.npy", np.tile(np.linspace(0, 1, 32, dtype=np.float32), (32, 1)))
     path = str(tmp_path / "depth.npy")
-    near_is_bright = studio.preview_depth(path, inputs.RELATIVE, inputs.NEAR_IS_BRIGHT)["value"]
-    near_is_dark = studio.preview_depth(path, inputs.RELATIVE, inputs.NEAR_IS_DARK)["value"]
+    near_is_bright = studio.preview_depth(path, reading.RELATIVE, reading.NEAR_IS_BRIGHT)["value"]
+    near_is_dark = studio.preview_depth(path, reading.RELATIVE, reading.NEAR_IS_DARK)["value"]
     np.testing.assert_array_equal(near_is_bright, near_is_dark[:, ::-1])
-    assert studio.preview_depth(None, inputs.RELATIVE, inputs.NEAR_IS_BRIGHT)["visible"] is False
+    assert studio.preview_depth(None, reading.RELATIVE, reading.NEAR_IS_BRIGHT)["visible"] is False
 
 
 # Examples, words and endpoints.
@@ -254,9 +255,29 @@ def test_a_photo_sets_the_field_of_view_its_camera_wrote(studio, tmp_path):
     photo, exif = Image.new("RGB", (60, 40)), Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = 35  # FocalLengthIn35mmFilm
     photo.save(tmp_path / "photo.jpg", exif=exif)
-    assert studio.photo_fov(str(tmp_path / "photo.jpg")) == round(2 * np.degrees(np.arctan(36 / 70)))
+    fov_deg, *controls = studio.opened(str(tmp_path / "photo.jpg"))
+    assert fov_deg == round(2 * np.degrees(np.arctan(36 / 70))) and all(part is SAME for part in controls)
     photo.save(tmp_path / "plain.jpg")
-    assert studio.photo_fov(str(tmp_path / "plain.jpg")) == 55
+    assert studio.opened(str(tmp_path / "plain.jpg"))[0] == 55
+
+
+def test_a_picture_made_here_brings_its_settings_back(studio, result, tmp_path):
+    path = tmp_path / "made.png"
+    write_rgb_png(path, result.image, result.settings)
+    assert studio.opened(str(path))[1:6] == ("a red ball", 7, False, 20, 3.5)
+    assert all(part is SAME for part in studio.opened(str(path))[6:])
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    ["", "[]", "{}", "[" * 100_000, '{"task": "depth_estimation"}', {"seed": -1}, {"steps": 1e9}, {"task": "x"}],
+)
+def test_settings_in_a_picture_are_checked_like_any_others(studio, result, tmp_path, foreign):
+    info = PngImagePlugin.PngInfo()
+    made = dataclasses.asdict(result.settings)
+    info.add_itxt("jointdit", foreign if isinstance(foreign, str) else json.dumps(made | foreign))
+    Image.fromarray(result.image).save(tmp_path / "foreign.png", pnginfo=info)
+    assert all(part is SAME for part in studio.opened(str(tmp_path / "foreign.png"))[1:])
 
 
 def test_a_page_without_examples_opens_empty(studio):

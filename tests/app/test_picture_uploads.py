@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from app import inputs
-from app.decoding import MAX_FILE_BYTES
-from app.inputs import NEAR_IS_BRIGHT, RELATIVE, InputError
+from jointdit_core import reading
+from jointdit_core.decoding import MAX_FILE_BYTES, InputError
+from jointdit_core.reading import NEAR_IS_BRIGHT, RELATIVE
 from tests.app.uploads import (
     RAMP16,
     RNG,
@@ -28,7 +28,7 @@ from tests.app.uploads import (
 def test_lossless_pictures_come_through_exactly(tmp_path, kind):
     pixels = RNG.integers(0, 256, (33, 47, 3), dtype=np.uint8)
     data = encoded(Image.fromarray(pixels), kind, **({"lossless": True} if kind == "WEBP" else {}))
-    uploaded = inputs.read_image(upload(tmp_path, data, "named.txt"))
+    uploaded = reading.read_image(upload(tmp_path, data, "named.txt"))
     assert uploaded.image.mode == "RGB" and uploaded.fov_deg is None
     np.testing.assert_array_equal(np.asarray(uploaded.image), pixels)
 
@@ -40,7 +40,7 @@ def test_exif_orientation_is_applied(tmp_path, kind, orientation):
     stored = corners() if orientation == 1 else corners().transpose(Image.Transpose(undo[orientation]))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    read = inputs.read_image(upload(tmp_path, encoded(stored, kind, exif=exif))).image
+    read = reading.read_image(upload(tmp_path, encoded(stored, kind, exif=exif))).image
     assert read.size == (64, 48)
     assert np.abs(np.asarray(read, int) - np.asarray(corners(), int)).mean() < 10
     assert not read.getexif() and not read.info
@@ -51,12 +51,12 @@ def test_exif_tells_the_camera_and_does_no_harm_when_broken(tmp_path):
     exif = Image.Exif()
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 26
     data = encoded(corners(), "JPEG", exif=exif)
-    assert 60 < inputs.read_image(upload(tmp_path, data)).fov_deg < 75
+    assert 60 < reading.read_image(upload(tmp_path, data)).fov_deg < 75
     broken = data.replace(b"II*\0\x08\0\0\0", b"II*\0\xff\xff\xff\x7f").replace(
         b"MM\0*\0\0\0\x08", b"MM\0*\x7f\xff\xff\xff"
     )
     assert broken != data
-    assert inputs.read_image(upload(tmp_path, broken)).fov_deg is None
+    assert reading.read_image(upload(tmp_path, broken)).fov_deg is None
 
 
 def modes():
@@ -84,14 +84,14 @@ def modes():
 
 @pytest.mark.parametrize(("data", "color"), [pytest.param(*rest, id=name) for name, *rest in modes()])
 def test_every_mode_becomes_rgb_over_white(tmp_path, data, color):
-    read = inputs.read_image(upload(tmp_path, data)).image
+    read = reading.read_image(upload(tmp_path, data)).image
     assert (read.mode, read.size) == ("RGB", (40, 30))
     assert np.abs(np.asarray(read, int) - color).max() <= 3
 
 
 def test_strips_join_without_a_seam(tmp_path):
     pixels = np.concatenate([RNG.integers(0, 256, (600, 80, 3)), np.full((600, 80, 1), 255)], axis=-1).astype(np.uint8)
-    read = inputs.read_image(upload(tmp_path, encoded(Image.fromarray(pixels), "PNG"))).image
+    read = reading.read_image(upload(tmp_path, encoded(Image.fromarray(pixels), "PNG"))).image
     np.testing.assert_array_equal(np.asarray(read), pixels[..., :3])
 
 
@@ -100,7 +100,7 @@ def test_colour_profiles_become_srgb(tmp_path):
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     pixels = np.asarray(corners())
     for profile in (srgb, lab, b"no profile at all"):
-        read = inputs.read_image(upload(tmp_path, encoded(corners(), "PNG", icc_profile=profile))).image
+        read = reading.read_image(upload(tmp_path, encoded(corners(), "PNG", icc_profile=profile))).image
         if profile is not lab:
             np.testing.assert_array_equal(np.asarray(read), pixels)
         assert "icc_profile" not in read.info
@@ -114,7 +114,7 @@ def test_a_wide_gamut_profile_changes_the_colours(tmp_path):
     data[entries[b"rXYZ"] : entries[b"rXYZ"] + 4], data[entries[b"gXYZ"] : entries[b"gXYZ"] + 4] = b"gXYZ", b"rXYZ"
     swapped = bytes(data).replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
     red = Image.new("RGB", (20, 20), (255, 0, 0))
-    read = inputs.read_image(upload(tmp_path, encoded(red, "PNG", icc_profile=swapped))).image
+    read = reading.read_image(upload(tmp_path, encoded(red, "PNG", icc_profile=swapped))).image
     assert np.abs(np.asarray(read, int) - (0, 255, 0)).max() <= 2
 
 
@@ -169,14 +169,14 @@ def webp_canvas_claiming(width, height):
 
 @pytest.mark.parametrize(("data", "words"), [pytest.param(*rest, id=name) for name, *rest in bad_pictures()])
 def test_bad_pictures_are_refused_in_a_sentence(tmp_path, data, words):
-    assert re.search(words, refused(inputs.read_image, upload(tmp_path, data)))
+    assert re.search(words, refused(reading.read_image, upload(tmp_path, data)))
 
 
 def test_missing_files_are_refused_in_a_sentence(tmp_path):
-    assert "choose a picture" in refused(inputs.read_image, None)
-    assert "choose a depth map" in refused(inputs.read_depth, None, RELATIVE, NEAR_IS_BRIGHT)
+    assert "choose a picture" in refused(reading.read_image, None)
+    assert "choose a depth map" in refused(reading.read_depth, None, RELATIVE, NEAR_IS_BRIGHT)
     for gone in (tmp_path / "gone.png", tmp_path, "a\0b"):
-        assert "upload it again" in refused(inputs.read_image, gone)
+        assert "choose it again" in refused(reading.read_image, gone)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
@@ -188,7 +188,7 @@ def test_damaged_bytes_never_raise_anything_else(tmp_path, kind):
             data[at] = RNG.integers(0, 256)
         path = upload(tmp_path, bytes(data[: RNG.integers(1, len(data) + 1)]))
         try:
-            assert inputs.read_image(path).image.mode == "RGB"
+            assert reading.read_image(path).image.mode == "RGB"
         except InputError:
             pass
 
@@ -197,11 +197,11 @@ def test_huge_claims_are_refused_before_anything_is_set_aside(tmp_path):
     def refuse_all():
         for name, data, words in bad_pictures():
             if re.search("mega|tera", name) and "no " not in name:
-                assert "megapixels" in refused(inputs.read_image, upload(tmp_path, data)), words
+                assert "megapixels" in refused(reading.read_image, upload(tmp_path, data)), words
         for shape in ((400_000, 200_000), (6000, 6000)):
-            refused(inputs.read_depth, upload(tmp_path, npy_claiming(shape)), RELATIVE, NEAR_IS_BRIGHT)
+            refused(reading.read_depth, upload(tmp_path, npy_claiming(shape)), RELATIVE, NEAR_IS_BRIGHT)
 
-    refused(inputs.read_image, upload(tmp_path, b"warm up"))
+    refused(reading.read_image, upload(tmp_path, b"warm up"))
     assert peak_rise(refuse_all) < 100e6
 
 
@@ -212,4 +212,4 @@ def test_the_largest_picture_stays_within_memory(tmp_path, orientation):
     path = upload(
         tmp_path, encoded(Image.new("RGBA", (5000, 5000), (9, 9, 9, 128)), "PNG", exif=exif, compress_level=1)
     )
-    assert peak_rise(inputs.read_image, path) < 300e6
+    assert peak_rise(reading.read_image, path) < 300e6

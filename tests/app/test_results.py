@@ -14,8 +14,8 @@ import trimesh
 from PIL import Image
 
 from app.handlers import SAME, lifting
-from app.results import Settings, write_files
 from jointdit_core.geometry.disparity import from_uint16
+from jointdit_core.results import Settings, write_files
 from tests.app.parts import LOOK, generate, last_of, visitor
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.inputs import InputError
+from jointdit_core.decoding import InputError
 
 RNG = np.random.default_rng(5)
 RAMP16 = np.arange(65536, dtype=np.uint16).reshape(256, 256)

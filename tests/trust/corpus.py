@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from app.inputs import LINEAR, NEAR_IS_BRIGHT, NEAR_IS_DARK, RELATIVE
+from jointdit_core.reading import LINEAR, NEAR_IS_BRIGHT, NEAR_IS_DARK, RELATIVE
 
 REFUSED, DONE = "refused", "done"
 

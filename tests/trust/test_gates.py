@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.decoding import InputError
-from app.inputs import KINDS, NEAR_IS_BRIGHT, POLARITIES, RELATIVE, read_depth, read_image
+from jointdit_core.decoding import InputError
+from jointdit_core.reading import KINDS, NEAR_IS_BRIGHT, POLARITIES, RELATIVE, read_depth, read_image
 from tests.trust.corpus import DONE, File, calls, depth_maps, noise, npy, npy_header, pictures, ramp, saved
 
 FILES = [*pictures(), *depth_maps()]

@@ -20,10 +20,10 @@ from PIL import Image
 from app import logs
 from app.filtering import load_filter
 from app.plain import PlainBlocks
-from app.results import Settings
 from app.session import own_root
 from jointdit_core import JointDiTOutput
 from jointdit_core.presets import check_files
+from jointdit_core.results import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
