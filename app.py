@@ -80,7 +80,7 @@ def main() -> int:
     from app.filtering import load_filter
     from app.handlers import Studio
     from app.lane import Lane
-    from app.theme import CSS, theme
+    from app.theme import CSS, JS, theme
     from app.ui import build
     from app.words import seconds
     from jointdit_core.memory import PLANS
@@ -117,6 +117,7 @@ def main() -> int:
         server.policy(arguments.host, arguments.public_host, arguments.posts_per_minute),
         theme=theme(),
         css_paths=CSS,
+        js=JS,
         allowed_paths=[str(FOLDER)],
         footer_links=["api"],
         auth=accounts,

@@ -33,10 +33,11 @@ class Endpoints:
         yield from _files(run)
 
     def depth_estimation(
-        self, image_path: str | None, seed: float | None, steps: float, request: gr.Request
+        self, image_path: str | None, seed: float | None, steps: float, looseness: float, request: gr.Request
     ) -> Iterator[tuple]:
         """Estimate the depth of a picture."""
-        yield from _files(self.studio.depth_estimation(image_path, seed, seed is None, steps, COLORMAPS[0], request))
+        run = self.studio.depth_estimation(image_path, seed, seed is None, steps, looseness, COLORMAPS[0], request)
+        yield from _files(run)
 
     def depth_to_image(
         self,
@@ -47,11 +48,12 @@ class Endpoints:
         seed: float | None,
         steps: float,
         guidance: float,
+        looseness: float,
         request: gr.Request,
     ) -> Iterator[tuple]:
         """Make a picture that fits a depth map."""
         run = self.studio.depth_to_image(
-            prompt, depth_path, kind, polarity, seed, seed is None, steps, guidance, COLORMAPS[0], request
+            prompt, depth_path, kind, polarity, seed, seed is None, steps, guidance, looseness, COLORMAPS[0], request
         )
         yield from _files(run)
 
@@ -79,14 +81,15 @@ def offer(studio: Studio) -> None:
         seed = gr.Number(None, label="seed, none to draw one", precision=0)
         steps = {task: gr.Number(tasks[task].steps["standard"], label="steps", precision=0) for task in tasks}
         guidance = gr.Number(tasks["joint_generation"].guidance_scale, label="guidance")
+        looseness = gr.Number(0, label="looseness: 0 keeps what is given exactly, 1 ignores it")
         files = [gr.File(label="RGB PNG"), gr.File(label="16-bit depth PNG"), gr.File(label="ZIP of all files")]
         outputs = [*files, gr.JSON(label="settings")]
         endpoints = {
             "joint_generation": (programs.joint_generation, [prompt, seed, steps["joint_generation"], guidance]),
-            "depth_estimation": (programs.depth_estimation, [image, seed, steps["depth_estimation"]]),
+            "depth_estimation": (programs.depth_estimation, [image, seed, steps["depth_estimation"], looseness]),
             "depth_to_image": (
                 programs.depth_to_image,
-                [prompt, depth, kind, polarity, seed, steps["depth_to_image"], guidance],
+                [prompt, depth, kind, polarity, seed, steps["depth_to_image"], guidance, looseness],
             ),
         }
         for name, (function, given) in endpoints.items():

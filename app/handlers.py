@@ -116,11 +116,18 @@ class Studio:
 
     @reset_on_refusal
     def depth_estimation(
-        self, image_path: str | None, seed: float, randomize: bool, steps: float, colormap: str, request: gr.Request
+        self,
+        image_path: str | None,
+        seed: float,
+        randomize: bool,
+        steps: float,
+        looseness: float,
+        colormap: str,
+        request: gr.Request,
     ) -> Iterator[Panel]:
-        """Image -> depth; the picture stays as it was given."""
+        """Image -> depth; the picture stays as it was given unless it is to be loose."""
         upload = checked(reading.read_image, image_path)
-        asked = self._settings("depth_estimation", "", seed, randomize, steps, None)
+        asked = self._settings("depth_estimation", "", seed, randomize, steps, None, looseness)
         yield from self._run(request, asked, colormap, np.asarray(upload.image), upload.fov_deg)
 
     @reset_on_refusal
@@ -134,12 +141,13 @@ class Studio:
         randomize: bool,
         steps: float,
         guidance: float,
+        looseness: float,
         colormap: str,
         request: gr.Request,
     ) -> Iterator[Panel]:
-        """Depth -> image; the depth stays as it was given."""
+        """Depth -> image; the depth stays as it was given unless it is to be loose."""
         disparity = checked(reading.read_depth, depth_path, kind, polarity)
-        asked = self._settings("depth_to_image", prompt, seed, randomize, steps, guidance)
+        asked = self._settings("depth_to_image", prompt, seed, randomize, steps, guidance, looseness)
         yield from self._run(request, asked, colormap, disparity)
 
     def _run(
@@ -152,10 +160,11 @@ class Studio:
     ) -> Iterator[Panel]:
         """Run what was asked for on the lane and show its progress.
 
-        A picture (H, W, 3) or disparity (H, W) that was given is shown at once and not previewed again.
+        A picture (H, W, 3) or disparity (H, W) that was given is shown at once, and previewed only if it may change.
         """
         started, owner = time.monotonic(), _owner(request)
         given_rgb, given_depth = (asked.task == task for task in ("depth_estimation", "depth_to_image"))
+        kept_rgb, kept_depth = (here and asked.looseness == 0 for here in (given_rgb, given_depth))
 
         def work(on_step: OnStep) -> JointDiTOutput:
             return asked.run(self.pipe, given, on_step)
@@ -175,8 +184,8 @@ class Studio:
                 fresh = news.image is not None and news.image is not shown
                 shown = news.image
                 yield Panel(
-                    rgb=news.image if fresh and not given_rgb else SAME,
-                    depth=colorize(news.disparity, colormap) if fresh and not given_depth else SAME,
+                    rgb=news.image if fresh and not kept_rgb else SAME,
+                    depth=colorize(news.disparity, colormap) if fresh and not kept_depth else SAME,
                     bar=words.running(news),
                 )
         except Stopped:  # `stop` shows what there is
@@ -224,13 +233,21 @@ class Studio:
         )
 
     def _settings(
-        self, task: str, prompt: str, seed: float, randomize: bool, steps: float, guidance: float | None
+        self,
+        task: str,
+        prompt: str,
+        seed: float,
+        randomize: bool,
+        steps: float,
+        guidance: float | None,
+        looseness: float = 0.0,
     ) -> Settings:
         """Check what a run was given and draw its seed."""
         prompt = checked(inputs.check_prompt, prompt, task == "joint_generation")
         used = secrets.randbelow(inputs.MAX_SEED + 1) if randomize else checked(inputs.check_seed, seed)
         guidance = None if guidance is None else checked(inputs.check_guidance, guidance)
-        return Settings(task, prompt, used, checked(inputs.check_steps, steps), guidance, self.preset.name)
+        steps, looseness = checked(inputs.check_steps, steps), checked(inputs.check_looseness, looseness)
+        return Settings(task, prompt, used, steps, guidance, self.preset.name, looseness)
 
     # What follows from a result, without the device.
 
@@ -301,7 +318,7 @@ class Studio:
         fov_deg, made = checked(reading.read_image, path).fov_deg, read_settings(path)
         if made is not None:
             try:
-                self._settings(made.task, made.prompt, made.seed, False, made.steps, made.guidance)
+                self._settings(made.task, made.prompt, made.seed, False, made.steps, made.guidance, made.looseness)
             except gr.Error:  # foreign, or out of today's ranges
                 made = None
         if fov_deg is not None:
@@ -311,15 +328,15 @@ class Studio:
         return FOV_DEG if fov_deg is None else round(fov_deg), *self._restored(made)
 
     def _restored(self, asked: Settings | None) -> list:
-        """Prompt, seed, randomize, steps and guidance of each task in the order of `words.TASK_TITLES`.
+        """Prompt, seed, randomize, steps, guidance and looseness of each task in the order of `words.TASK_TITLES`.
 
         All stay as they are, but for those of the settings' own task.
         """
         if asked is None:
-            return [SAME] * 5 * len(words.TASK_TITLES)
+            return [SAME] * 6 * len(words.TASK_TITLES)
         guidance = SAME if asked.guidance is None else asked.guidance
-        values = asked.prompt, asked.seed, False, asked.steps, guidance
-        return [value for task in words.TASK_TITLES for value in (values if task == asked.task else (SAME,) * 5)]
+        values = asked.prompt, asked.seed, False, asked.steps, guidance, asked.looseness
+        return [value for task in words.TASK_TITLES for value in (values if task == asked.task else (SAME,) * 6)]
 
     def estimate_camera(self, result: Result | None) -> tuple:
         """Set field of view and far/near to what makes the result's flat surfaces square to each other.

@@ -72,6 +72,11 @@ def check_steps(value: float, most: int = MAX_STEPS) -> int:
     return int(check_number("The number of steps", value, 1, most, integer=True))
 
 
+def check_looseness(value: float) -> float:
+    """Return the start sigma of what is given as float in [0, 1], else raise an InputError."""
+    return check_number("The looseness", value, 0, 1)
+
+
 def check_guidance(value: float) -> float:
     """Return the guidance scale as float in [0, 20], else raise an InputError."""
     return check_number("The guidance", value, 0, MAX_GUIDANCE)

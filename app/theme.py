@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 CSS = Path(__file__).with_name("style.css")
+JS = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
 
 
 def theme() -> gr.themes.Base:

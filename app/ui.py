@@ -47,14 +47,16 @@ class Tab:
     randomize: gr.Checkbox
     steps: gr.Slider
     guidance: gr.Slider | None = None
+    looseness: gr.Slider | None = None
     prompt: gr.Textbox | None = None
     image: gr.Image | None = None
     depth: tuple[gr.File, gr.Radio, gr.Radio, gr.Image] | None = None
 
     @property
     def numbers(self) -> list:
-        """Seed, randomize, steps and guidance, as the handlers take them."""
-        return [part for part in (self.seed, self.randomize, self.steps, self.guidance) if part is not None]
+        """Seed, randomize, steps, guidance and looseness, as the handlers take them."""
+        parts = (self.seed, self.randomize, self.steps, self.guidance, self.looseness)
+        return [part for part in parts if part is not None]
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def _image_tab(studio: Studio) -> Tab:
             buttons=[],
             placeholder="Drop a picture here, click to choose one,\nor paste it",
         )
-        return Tab(*_run_controls("Estimate depth", defaults, guided=False), image=image)
+        return Tab(*_run_controls("Estimate depth", defaults, given="picture"), image=image)
 
 
 def _depth_tab(studio: Studio) -> Tab:
@@ -173,12 +175,15 @@ def _depth_tab(studio: Studio) -> Tab:
             max_lines=4,
             max_length=inputs.MAX_PROMPT_CHARS,
         )
-        controls = _run_controls("Generate image", defaults)
+        controls = _run_controls("Generate image", defaults, given="depth")
         return Tab(*controls, prompt=prompt, depth=(file, kind, polarity, preview))
 
 
-def _run_controls(action: str, defaults: TaskDefaults, guided: bool = True) -> tuple:
-    """Draw quality, button and settings; return (button, seed, randomize, steps, guidance or None)."""
+def _run_controls(action: str, defaults: TaskDefaults, given: str = "") -> tuple:
+    """Draw quality, button and settings; return (button, seed, randomize, steps, guidance or None, looseness or None).
+
+    `given` names what the task is given, "picture" or "depth".
+    """
     steps_of = {quality: defaults.steps[quality] for _, quality in QUALITIES}
     with gr.Row():  # a row of its own keeps it out of the prompt's box
         quality = gr.Radio(
@@ -192,11 +197,17 @@ def _run_controls(action: str, defaults: TaskDefaults, guided: bool = True) -> t
         steps = gr.Slider(
             1, 100, steps_of["standard"], step=1, label="Steps", info="More steps, more detail, more time."
         )
-        guidance = None
-        if guided:
+        guidance = looseness = None
+        if given != "picture":
             guidance = gr.Slider(
                 0, 20, defaults.guidance_scale, step=0.1, label="Guidance", info="How closely to follow the prompt."
             )
+        if given:
+            looseness = gr.Slider(
+                0, 1, 0, step=0.01, label="Looseness", info=f"0 keeps the {given} exactly; 1 ignores it."
+            )
+            gr.HTML(words.noise_square(given), elem_id=f"square-{given}", elem_classes="square")
+            looseness.change(None, looseness, js=words.move_start(given), **QUIET)
     table = json.dumps(steps_of)
     quality.input(None, quality, steps, js=f"(quality) => ({table})[quality]", **QUIET)
     steps.change(
@@ -206,7 +217,7 @@ def _run_controls(action: str, defaults: TaskDefaults, guided: bool = True) -> t
         js=f"(steps) => Object.keys({table}).find((name) => ({table})[name] === steps) ?? null",
         **QUIET,
     )
-    return button, seed, randomize, steps, guidance
+    return button, seed, randomize, steps, guidance, looseness
 
 
 def _results() -> Results:
@@ -352,7 +363,7 @@ def _restorable(task_tabs: dict[str, Tab]) -> list:
     return [
         part or nowhere
         for tab in task_tabs.values()
-        for part in (tab.prompt, tab.seed, tab.randomize, tab.steps, tab.guidance)
+        for part in (tab.prompt, tab.seed, tab.randomize, tab.steps, tab.guidance, tab.looseness)
     ]
 
 

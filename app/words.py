@@ -54,6 +54,8 @@ def caption(result: Result) -> str:
     facts = [f"seed {settings.seed}", f"{settings.steps} steps", f"{width} × {height} px"]
     if settings.guidance is not None:
         facts.insert(2, f"guidance {settings.guidance:g}")
+    if settings.looseness:
+        facts.append(f"looseness {settings.looseness:g}")
     if result.seconds:
         facts.append(f"took {seconds(result.seconds)}")
     if settings.stopped_at is not None:
@@ -99,6 +101,34 @@ def title(model: str, status: str) -> str:
         '<div id="title"><h1>JointDiT Studio</h1><p>A picture and its depth, made together</p>'
         f'<p class="model"><b>{escape(model)}</b> · {escape(status)}</p></div>'
     )
+
+
+SQUARE = """<svg viewBox="-82 -6 264 124" role="img" aria-label="Noise levels on the way from the start to the result">
+<rect width="100" height="100"/>
+<text x="-5" y="4" class="end">depth from picture</text>
+<text x="105" y="4">both are made</text>
+<text x="-5" y="104" class="end">clean result</text>
+<text x="105" y="104">picture from depth</text>
+<text x="50" y="113" class="mid axis">noise in picture →</text>
+<text transform="translate(-6 52) rotate(-90)" class="mid axis">noise in depth →</text>
+<line x1="0" y1="100" x2="{x}" y2="{y}"/><circle cx="{x}" cy="{y}" r="4.5"/><circle cx="0" cy="100" r="2.5"/></svg>"""
+
+
+def noise_square(given: str) -> str:
+    """Return the square of both branches' noise levels with the way of a run whose picture or depth is `given`."""
+    return SQUARE.format(x=0, y=0) if given == "picture" else SQUARE.format(x=100, y=100)
+
+
+def move_start(given: str) -> str:
+    """Return the script that moves the start of the way drawn by `noise_square` to a looseness in [0, 1]."""
+    x, y = ("100 * s", "0") if given == "picture" else ("100", "100 - 100 * s")
+    return f"""(s) => {{
+        const [x, y] = [{x}, {y}], drawing = document.querySelector("#square-{given} svg")
+        for (const [part, across, down] of [["line", "x2", "y2"], ["circle", "cx", "cy"]]) {{
+            drawing.querySelector(part).setAttribute(across, x)
+            drawing.querySelector(part).setAttribute(down, y)
+        }}
+    }}"""
 
 
 def example_title(settings: Settings) -> str:

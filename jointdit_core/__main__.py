@@ -35,13 +35,13 @@ def _parser() -> argparse.ArgumentParser:
 
     depth = commands.add_parser("depth", help="pictures -> their depth")
     depth.add_argument("inputs", nargs="+", type=Path, metavar="PICTURE", help="PNG, JPEG or WebP files, or folders")
-    _add_run(depth)
+    _add_run(depth, given=True)
 
     back = commands.add_parser("from-depth", help="depth maps -> pictures that fit them")
     back.add_argument("inputs", nargs="+", type=Path, metavar="MAP", help="gray PNG or NPY files, or folders of them")
     back.add_argument("--prompt", default="", help="what the pictures should show")
     _add_map(back)
-    _add_run(back, guided=True)
+    _add_run(back, guided=True, given=True)
 
     lift = commands.add_parser(
         "lift", help="a picture and its depth map -> point cloud, mesh and more, without a model"
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run(parser: argparse.ArgumentParser, guided: bool = False) -> None:
+def _add_run(parser: argparse.ArgumentParser, guided: bool = False, given: bool = False) -> None:
     """Add what all commands that run the model take."""
     parser.add_argument("--preset", choices=PRESETS, default="mini", help="the model (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="such as cpu or cuda (default: %(default)s)")
@@ -62,6 +62,10 @@ def _add_run(parser: argparse.ArgumentParser, guided: bool = False) -> None:
     parser.add_argument("--steps", type=int, help="denoising steps, instead of --quality")
     if guided:
         parser.add_argument("--guidance", type=float, help="how closely to follow the prompt (default: the model's)")
+    if given:
+        parser.add_argument(
+            "--looseness", type=float, default=0.0, help="0 keeps what is given exactly, 1 ignores it (default: 0)"
+        )
     _add_lift(parser)
 
 
@@ -148,7 +152,7 @@ def _run(args: argparse.Namespace) -> int:
         try:
             prompt, given, fov_deg = read()
             seed = secrets.randbelow(SEEDS) if args.seed is None else args.seed
-            asked = Settings(task, prompt, seed, steps, guidance, preset.name)
+            asked = Settings(task, prompt, seed, steps, guidance, preset.name, getattr(args, "looseness", 0.0))
             began = time.monotonic()
             output = asked.run(pipe, given)
             seconds = time.monotonic() - began

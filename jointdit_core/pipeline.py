@@ -192,16 +192,20 @@ class JointDiTPipeline(DiffusionPipeline):
         image: Image.Image | np.ndarray | list,
         prompt: str | list[str] = " ",
         *,
+        sigma_start_rgb: float = 0.0,
         num_inference_steps: int = 20,
         guidance_scale: float | None = None,
         seed: int | list[int] | None = None,
         callback_on_step_end: StepCallback | None = None,
     ) -> JointDiTOutput:
-        """Estimate the disparity of an image, which is returned as given; arguments as in `__call__`."""
+        """Estimate the disparity of an image, which is returned as given unless its start sigma is raised.
+
+        Arguments as in `__call__`.
+        """
         return self(
             prompt,
             image=image,
-            sigma_start_rgb=0.0,
+            sigma_start_rgb=sigma_start_rgb,
             num_inference_steps=num_inference_steps,
             guidance_scale=self.config.depth_guidance_scale if guidance_scale is None else guidance_scale,
             seed=seed,
@@ -214,17 +218,21 @@ class JointDiTPipeline(DiffusionPipeline):
         disparity: np.ndarray | list[np.ndarray],
         *,
         negative_prompt: str | list[str] = "",
+        sigma_start_depth: float = 0.0,
         num_inference_steps: int = 20,
         guidance_scale: float = GUIDANCE_SCALE,
         seed: int | list[int] | None = None,
         callback_on_step_end: StepCallback | None = None,
     ) -> JointDiTOutput:
-        """Make an image that fits a disparity map, which is returned as given; arguments as in `__call__`."""
+        """Make an image that fits a disparity map, which is returned as given unless its start sigma is raised.
+
+        Arguments as in `__call__`.
+        """
         return self(
             prompt,
             disparity=disparity,
             negative_prompt=negative_prompt,
-            sigma_start_depth=0.0,
+            sigma_start_depth=sigma_start_depth,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             seed=seed,

@@ -43,6 +43,7 @@ class Settings:
         steps: denoising steps.
         guidance: guidance scale; None where the task has none.
         model: preset name.
+        looseness: start sigma in [0, 1] of the picture or disparity that is given: 0 keeps it exactly, 1 ignores it.
         stopped_at: the step after which the visitor stopped the run, or None.
     """
 
@@ -52,6 +53,7 @@ class Settings:
     steps: int
     guidance: float | None
     model: str
+    looseness: float = 0.0
     stopped_at: int | None = None
 
     def run(
@@ -72,10 +74,10 @@ class Settings:
         """
         how = {"num_inference_steps": self.steps, "seed": self.seed, "callback_on_step_end": callback_on_step_end}
         if self.task == "depth_estimation":
-            return pipe.depth_estimation(given, **how)
+            return pipe.depth_estimation(given, sigma_start_rgb=self.looseness, **how)
         how["guidance_scale"] = self.guidance
         if self.task == "depth_to_image":
-            return pipe.depth_to_image(self.prompt, given, **how)
+            return pipe.depth_to_image(self.prompt, given, sigma_start_depth=self.looseness, **how)
         return pipe.joint_generation(self.prompt, **how)
 
     @classmethod
@@ -92,11 +94,13 @@ class Settings:
             settings = cls(**json.loads(text))
         except (ValueError, TypeError, RecursionError):
             return None
-        numbers = settings.seed, settings.steps
-        texts = settings.prompt, settings.model
-        right = settings.task in TASKS and all(isinstance(value, str) for value in texts)
-        right = right and all(isinstance(value, int) and not isinstance(value, bool) for value in numbers)
-        return settings if right and isinstance(settings.guidance, int | float | None) else None
+        kinds = {
+            str: (settings.prompt, settings.model),
+            int: (settings.seed, settings.steps),
+            int | float: (settings.looseness, settings.guidance or 0),
+        }
+        right = all(isinstance(value, kind) for kind, values in kinds.items() for value in values)
+        return settings if right and settings.task in TASKS else None
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,9 @@ def test_files_are_the_pages_own(run, pipe, photo, depth, tmp_path, command):
     asked = (7, False, 2)
     runs = {
         "generate": lambda: studio.joint_generation("a red ball", *asked, 3.5, "gray", visitor()),
-        "depth": lambda: studio.depth_estimation(str(photo), *asked, "gray", visitor()),
+        "depth": lambda: studio.depth_estimation(str(photo), *asked, 0, "gray", visitor()),
         "from-depth": lambda: studio.depth_to_image(
-            "a red ball", str(depth), RELATIVE, NEAR_IS_BRIGHT, *asked, 3.5, "gray", visitor()
+            "a red ball", str(depth), RELATIVE, NEAR_IS_BRIGHT, *asked, 3.5, 0, "gray", visitor()
         ),
     }
     result = last_of(runs[command]()).result

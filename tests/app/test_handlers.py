@@ -50,7 +50,7 @@ def test_same_seed_gives_the_same_bytes_and_a_drawn_seed_reproduces(studio):
 def test_depth_estimation_keeps_the_picture_and_its_size(studio, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (70, 100, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
-    panels = list(studio.depth_estimation(str(tmp_path / "photo.png"), 1, False, 2, "gray", visitor()))
+    panels = list(studio.depth_estimation(str(tmp_path / "photo.png"), 1, False, 2, 0, "gray", visitor()))
     np.testing.assert_array_equal(panels[0].rgb, pixels)
     np.testing.assert_array_equal(panels[-1].result.image, pixels)
     assert panels[-1].result.disparity.shape == (70, 100)
@@ -68,6 +68,7 @@ def test_depth_to_image_keeps_the_depth(studio, tmp_path):
         False,
         2,
         3.5,
+        0,
         "gray",
         visitor(),
     )
@@ -79,6 +80,20 @@ def test_depth_to_image_keeps_the_depth(studio, tmp_path):
 def test_words_the_model_does_not_know_are_named(studio):
     final = last_of(generate(studio, prompt="a red zeppelin"))
     assert "zeppelin" in final.caption.split('class="note"')[1]
+
+
+def test_a_loose_depth_is_only_a_hint(studio, tmp_path):
+    disparity = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
+    np.save(tmp_path / "depth.npy", disparity)
+    asked = (str(tmp_path / "depth.npy"), reading.RELATIVE, reading.NEAR_IS_BRIGHT, 1, False, 2, 3.5)
+    panels = list(studio.depth_to_image("a cube", *asked, 0.5, "gray", visitor()))
+    made = panels[-1].result
+    assert made.settings.looseness == 0.5 and "looseness 0.5" in panels[-1].caption.replace("&nbsp;", " ")
+    assert np.abs(made.disparity - disparity).max() > 0.01
+    expected = studio.pipe("a cube", disparity=disparity, sigma_start_depth=0.5, num_inference_steps=2, seed=1)
+    np.testing.assert_array_equal(made.disparity, expected.disparity)
+    with pytest.raises(gr.Error, match="looseness"):
+        list(studio.depth_to_image("a cube", *asked, 1.5, "gray", visitor()))
 
 
 # Bad input: one sentence, and the studio goes on.
@@ -115,12 +130,12 @@ def test_bad_files_are_refused_in_a_sentence(studio, tmp_path, content):
         path = str(tmp_path / "file.png")
         (tmp_path / "file.png").write_bytes(content)
     with pytest.raises(gr.Error) as caught:
-        list(studio.depth_estimation(path, 1, False, 2, "gray", visitor()))
+        list(studio.depth_estimation(path, 1, False, 2, 0, "gray", visitor()))
     assert str(tmp_path) not in caught.value.message
     with pytest.raises(gr.Error):
         list(
             studio.depth_to_image(
-                "a cube", path, reading.RELATIVE, reading.NEAR_IS_BRIGHT, 1, False, 2, 3.5, "gray", visitor()
+                "a cube", path, reading.RELATIVE, reading.NEAR_IS_BRIGHT, 1, False, 2, 3.5, 0, "gray", visitor()
             )
         )
 
@@ -194,7 +209,7 @@ def test_a_field_of_view_from_the_photo_is_kept_by_the_estimate(studio, tmp_path
     photo, exif = Image.new("RGB", (60, 40)), Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = 35  # FocalLengthIn35mmFilm
     photo.save(tmp_path / "photo.jpg", exif=exif)
-    estimated = last_of(studio.depth_estimation(str(tmp_path / "photo.jpg"), 1, False, 2, "gray", visitor())).result
+    estimated = last_of(studio.depth_estimation(str(tmp_path / "photo.jpg"), 1, False, 2, 0, "gray", visitor())).result
     true = 2 * np.degrees(np.arctan(36 / 70))
     assert estimated.fov_deg == pytest.approx(true, abs=0.5)
     disparity, _ = exact_disparity(box_room(80, 25, 10, 192, 192))
@@ -247,8 +262,8 @@ def test_examples_come_back_exactly(studio, tmp_path, result):
     np.testing.assert_allclose(shown.disparity, result.disparity, atol=0.5 / 65535)
     assert shown.settings == depth_given and tab.selected == "depth_to_image"
     assert image is SAME and depth.endswith("depth16.png")
-    assert all(part is SAME for part in restored[:10])
-    assert restored[10:] == ("a red ball", 7, False, 20, 2.0)
+    assert all(part is SAME for part in restored[:12])
+    assert restored[12:] == ("a red ball", 7, False, 20, 2.0, 0.0)
 
 
 def test_a_photo_sets_the_field_of_view_its_camera_wrote(studio, tmp_path):
@@ -264,8 +279,8 @@ def test_a_photo_sets_the_field_of_view_its_camera_wrote(studio, tmp_path):
 def test_a_picture_made_here_brings_its_settings_back(studio, result, tmp_path):
     path = tmp_path / "made.png"
     write_rgb_png(path, result.image, result.settings)
-    assert studio.opened(str(path))[1:6] == ("a red ball", 7, False, 20, 3.5)
-    assert all(part is SAME for part in studio.opened(str(path))[6:])
+    assert studio.opened(str(path))[1:7] == ("a red ball", 7, False, 20, 3.5, 0.0)
+    assert all(part is SAME for part in studio.opened(str(path))[7:])
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from gradio_client import Client
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
+
+from jointdit_core.results import Settings, write_rgb_png
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM_FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
@@ -141,6 +144,55 @@ def test_all_three_tabs_one_after_the_other(page):
     with page.expect_download() as download:
         page.get_by_text("All · ZIP").click()
     assert download.value.suggested_filename.endswith("all.zip")
+
+    page.locator(".settings:visible > button").click()
+    start = page.locator("#square-depth circle").first
+    assert start.get_attribute("cy") == "100"  # the depth is kept exactly
+    loose = page.get_by_role("tabpanel").get_by_label("number input for Looseness").locator("visible=true")
+    page.wait_for_timeout(500)
+    loose.fill("0.5")
+    loose.press("Tab")
+    expect(start).to_have_attribute("cy", "50")
+    kept = picture(page, "depth")
+    run(page, "Generate image")
+    assert not np.array_equal(picture(page, "depth"), kept)
+    expect(page.locator("#caption")).to_contain_text("looseness")
+
+
+def test_a_picture_that_is_dropped_back_restores_its_settings(page, tmp_path):
+    asked = Settings("joint_generation", "a purple vase", 77, 33, 2.5, "mini")
+    write_rgb_png(tmp_path / "made.png", np.full((64, 64, 3), 90, np.uint8), asked)
+    page.get_by_role("tab", name="Image → depth").click()
+    page.locator("input[type=file]:visible, [role=tabpanel]:visible input[type=file]").first.set_input_files(
+        tmp_path / "made.png"
+    )
+    expect(page.get_by_text("This picture was made here")).to_be_visible()
+    page.get_by_role("tab", name="Text → RGB + depth").click()
+    expect(page.locator("#prompt textarea")).to_have_value("a purple vase")
+    page.locator(".settings:visible > button").click()
+    for label, value in (("Steps", "33"), ("Guidance", "2.5")):
+        number = page.get_by_role("tabpanel").get_by_label(f"number input for {label}").locator("visible=true")
+        expect(number).to_have_value(value)
+    expect(page.get_by_label("Seed", exact=True).locator("visible=true")).to_have_value("77")
+    expect(page.get_by_label("New seed each run").locator("visible=true")).not_to_be_checked()
+
+
+@pytest.mark.parametrize(("width", "height", "look"), [(1366, 768, "light"), (1366, 768, "dark"), (390, 844, "light")])
+def test_axe_finds_nothing_serious(page, address, width, height, look):
+    page.set_viewport_size({"width": width, "height": height})
+    page.goto(f"{address}?__theme={look}")
+    expect(page.locator("#viewer .js-plotly-plot")).to_be_visible()
+    for number, tab in enumerate(("Text → RGB + depth", "Image → depth", "Depth → image")):
+        page.get_by_role("tab", name=tab).click()
+        page.locator(".settings:visible > button").click()
+        if number == 0:
+            page.get_by_text("Draft").first.click()
+            page.locator("#prompt textarea").fill("a green tree")
+            run(page, "Generate RGB + depth")
+            expect(page.get_by_role("button", name="RGB · PNG")).to_be_enabled()
+        page.wait_for_timeout(1000)  # colours fade in
+        found = [v for v in Axe().run(page).response["violations"] if v["impact"] in ("serious", "critical")]
+        assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found] == []
 
 
 def test_lift_controls_redraw_without_inference_and_keep_the_camera(page):

@@ -55,17 +55,17 @@ def load(server: Server, requests: int, clients: int = 8) -> list[Row]:
         depth = file_data(one.upload(corpus.npy(corpus.ramp(64, 64)), "depth.npy"))
         broken = file_data(one.upload(b"not a picture"))
         kinds = [("joint_generation_1", ["a red ball", seed, False, 1, 1.0, "gray"]) for seed in range(3)]
-        kinds += [("depth_estimation_1", [picture, seed, False, 1, "gray"]) for seed in range(4)]
+        kinds += [("depth_estimation_1", [picture, seed, False, 1, 0, "gray"]) for seed in range(4)]
         kinds += [("joint_generation", ["a tree", 1, 1, 1.0])]
         kinds += [
-            ("depth_to_image", ["a ball", depth, corpus.RELATIVE, corpus.NEAR_IS_BRIGHT, seed, 1, 1.0])
+            ("depth_to_image", ["a ball", depth, corpus.RELATIVE, corpus.NEAR_IS_BRIGHT, seed, 1, 1.0, 0])
             for seed in range(1)
         ]
         bad = [
             ("joint_generation", ["", 1, 1, 1.0]),
-            ("depth_estimation", [broken, 1, 1]),
+            ("depth_estimation", [broken, 1, 1, 0]),
             ("joint_generation", ["a", -1, 1, 1.0]),
-            ("depth_estimation", [file_data("/etc/passwd"), 1, 1]),
+            ("depth_estimation", [file_data("/etc/passwd"), 1, 1, 0]),
         ]
         expected = [one.run(*kind).digest for kind in kinds]
     turns, outcomes, samples, guard = itertools.count(), [], [], threading.Lock()

@@ -33,8 +33,8 @@ class File:
     def data(self, file: Any) -> list:
         """The endpoint's arguments around an uploaded file; one step."""
         if self.task == "depth_estimation":
-            return [file, 1, 1]
-        return ["a red ball", file, self.kind, self.polarity, 1, 1, 1.0]
+            return [file, 1, 1, 0]
+        return ["a red ball", file, self.kind, self.polarity, 1, 1, 1.0, 0]
 
 
 @dataclass(frozen=True)
@@ -265,11 +265,11 @@ def calls() -> Iterator[Call]:
         for value in values:
             yield Call(f"{field} = {value!r:.30}", "joint_generation", list({**text, field: value}.values()))
     yield Call("no arguments", "joint_generation", [])
-    yield Call("no picture", "depth_estimation", [None, 1, 1])
-    yield Call("no depth map", "depth_to_image", ["a", None, RELATIVE, NEAR_IS_BRIGHT, 1, 1, 1.0])
+    yield Call("no picture", "depth_estimation", [None, 1, 1, 0])
+    yield Call("no depth map", "depth_to_image", ["a", None, RELATIVE, NEAR_IS_BRIGHT, 1, 1, 1.0, 0])
     for name, file in foreign_files().items():
-        yield Call(f"picture = {name}", "depth_estimation", [file, 1, 1])
-        yield Call(f"depth = {name}", "depth_to_image", ["a", file, RELATIVE, NEAR_IS_BRIGHT, 1, 1, 1.0])
+        yield Call(f"picture = {name}", "depth_estimation", [file, 1, 1, 0])
+        yield Call(f"depth = {name}", "depth_to_image", ["a", file, RELATIVE, NEAR_IS_BRIGHT, 1, 1, 1.0, 0])
 
 
 def foreign_files() -> dict[str, Any]:
