@@ -6,7 +6,6 @@ panel through `Panel`; `view` (3D) and `files` (downloads) follow from the resul
 
 from __future__ import annotations
 
-import functools
 import secrets
 import shutil
 import time
@@ -44,7 +43,7 @@ VISIT_S = 6 * 3600  # files of a page that never said goodbye are kept this long
 FOV_RANGE_DEG, FAR_OVER_NEAR_RANGE = (10, 120), (1.5, 50)  # of the lift's sliders
 SAME: Any = gr.skip()
 STOP_ON, STOP_OFF = gr.update(interactive=True), gr.update(interactive=False)
-AT_REST = {"bar": words.run_bar("That did not work. Your settings are kept."), "stop": STOP_OFF}
+RIGHT = gr.validate(True, "")
 
 
 class Panel(NamedTuple):
@@ -57,20 +56,6 @@ class Panel(NamedTuple):
     caption: Any = SAME
     result: Any = SAME
     seed: Any = SAME
-
-
-def reset_on_refusal(run: Callable[..., Iterator[Panel]]) -> Callable[..., Iterator[Panel]]:
-    """Make a run that ends in a message to the visitor leave the run bar and the Stop button at rest."""
-
-    @functools.wraps(run)
-    def told(*arguments: Any) -> Iterator[Panel]:
-        try:
-            yield from run(*arguments)
-        except gr.Error:
-            yield Panel(**AT_REST)
-            raise
-
-    return told
 
 
 class Studio:
@@ -98,7 +83,6 @@ class Studio:
 
     # The three runs.
 
-    @reset_on_refusal
     def joint_generation(
         self,
         prompt: str,
@@ -114,7 +98,6 @@ class Studio:
 
         yield from self._run(request, asked, colormap)
 
-    @reset_on_refusal
     def depth_estimation(
         self,
         image_path: str | None,
@@ -130,7 +113,6 @@ class Studio:
         asked = self._settings("depth_estimation", "", seed, randomize, steps, None, looseness)
         yield from self._run(request, asked, colormap, np.asarray(upload.image), upload.fov_deg)
 
-    @reset_on_refusal
     def depth_to_image(
         self,
         prompt: str,
@@ -196,13 +178,31 @@ class Studio:
         result = Result(np.asarray(news.image), news.disparity, asked, seconds, news.notes, fov_deg=fov_deg)
         yield self._show(result, owner, colormap, words.run_bar(f"Done in {words.seconds(result.seconds)}.", 1.0))
 
-    def waiting(self) -> tuple:
+    # What the page checks first, to tell it beside the control; a verdict for each input of the run.
+
+    def check_joint_generation(self, prompt: str, *numbers: Any) -> tuple:
+        """Check what `joint_generation` is about to get."""
+        return verdict(inputs.check_prompt, prompt), *_verdicts(*numbers)[:-1]
+
+    def check_depth_estimation(self, image_path: str | None, seed: float, randomize: bool, *numbers: Any) -> tuple:
+        """Check what `depth_estimation` is about to get."""
+        seed, randomize, steps, _, looseness = _verdicts(seed, randomize, numbers[0], 0, *numbers[1:])
+        return verdict(reading.read_image, image_path), seed, randomize, steps, looseness
+
+    def check_depth_to_image(
+        self, prompt: str, depth_path: str | None, kind: str, polarity: str, *numbers: Any
+    ) -> tuple:
+        """Check what `depth_to_image` is about to get."""
+        depth = verdict(reading.read_depth, depth_path, kind, polarity)
+        return verdict(inputs.check_prompt, prompt, False), depth, RIGHT, RIGHT, *_verdicts(*numbers)
+
+    def waiting(self, *_: Any) -> tuple:
         """Tell a visitor whose run is in the queue so; returns the run bar and the Stop button."""
         return words.run_bar("Waiting for the model …"), STOP_ON
 
     def rest(self) -> tuple:
-        """Put the run bar and the Stop button to rest after a run that was refused before it came here."""
-        return tuple(AT_REST.values())
+        """Put the run bar and the Stop button to rest after a run that did not end well."""
+        return words.run_bar("That did not work. Your settings are kept."), STOP_OFF
 
     def stop(self, colormap: str, request: gr.Request) -> tuple:
         """Stop the visitor's run; its last preview becomes the result.
@@ -398,6 +398,26 @@ def _owner(request: gr.Request) -> str:
 
 def _refusal(reason: object) -> gr.Error:
     return gr.Error(str(reason), title="Please check", print_exception=False)
+
+
+def verdict(check: Callable, *arguments: Any) -> dict:
+    """Return what shows a check's `ValueError` beside the control it is about."""
+    try:
+        check(*arguments)
+    except ValueError as error:
+        return gr.validate(False, str(error))
+    return RIGHT
+
+
+def _verdicts(seed: Any, randomize: bool, steps: Any, guidance: Any, looseness: Any = 0) -> tuple:
+    """Verdicts on a run's numbers, one each."""
+    return (
+        RIGHT if randomize else verdict(inputs.check_seed, seed),
+        RIGHT,
+        verdict(inputs.check_steps, steps),
+        verdict(inputs.check_guidance, guidance),
+        verdict(inputs.check_looseness, looseness),
+    )
 
 
 def checked(function: Callable, *arguments: Any) -> Any:

@@ -306,20 +306,29 @@ def _gallery(studio: Studio) -> gr.Gallery | None:
 def _wire_runs(studio: Studio, tabs: dict[str, Tab], results: Results) -> None:
     text, image, depth = tabs["joint_generation"], tabs["depth_estimation"], tabs["depth_to_image"]
     runs = {
-        studio.joint_generation: (text, [text.prompt, *text.numbers], [text.button.click, text.prompt.submit]),
-        studio.depth_estimation: (image, [image.image, *image.numbers], [image.button.click]),
-        studio.depth_to_image: (
+        (studio.joint_generation, studio.check_joint_generation): (
+            text,
+            [text.prompt, *text.numbers],
+            [text.button.click, text.prompt.submit],
+        ),
+        (studio.depth_estimation, studio.check_depth_estimation): (
+            image,
+            [image.image, *image.numbers],
+            [image.button.click],
+        ),
+        (studio.depth_to_image, studio.check_depth_to_image): (
             depth,
             [depth.prompt, *depth.depth[:3], *depth.numbers],
             [depth.button.click, depth.prompt.submit],
         ),
     }
     started = []
-    for run, (tab, given, triggers) in runs.items():
+    state = [results.panel.bar, results.panel.stop]
+    for (run, check), (tab, given, triggers) in runs.items():
         outputs = [*results.panel[:-1], tab.seed]
-        gr.on(triggers, studio.waiting, None, [results.panel.bar, results.panel.stop], queue=False, **QUIET)
-        begun = gr.on(triggers, run, [*given, results.colormap], outputs, **endpoints.ON_DEVICE, **QUIET)
-        begun.failure(studio.rest, None, [results.panel.bar, results.panel.stop], queue=False, **QUIET)
+        asked = gr.on(triggers, studio.waiting, given, state, validator=check, **QUIET)
+        begun = asked.success(run, [*given, results.colormap], outputs, **endpoints.ON_DEVICE, **QUIET)
+        begun.failure(studio.rest, None, state, queue=False, **QUIET)
         started.append(begun)
     results.panel.stop.click(
         studio.stop, results.colormap, list(results.panel[:-1]), cancels=started, queue=False, **QUIET

@@ -113,14 +113,37 @@ def test_a_loose_depth_is_only_a_hint(studio, tmp_path):
     ],
 )
 def test_bad_numbers_and_prompts_are_refused_in_a_sentence(studio, change, sentence):
-    run = generate(studio, **change)
-    resting = next(run)
-    assert "settings are kept" in resting.bar and not resting.stop["interactive"] and resting.result is SAME
     with pytest.raises(gr.Error, match=sentence) as caught:
-        next(run)
+        next(generate(studio, **change))
     assert "Traceback" not in caught.value.message and caught.value.message.endswith(".")
     assert not caught.value.print_exception
     assert last_of(generate(studio)).result.image.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("task", "right", "wrong"),
+    [
+        ("joint_generation", ["a ball", None, True, 2, 3.5], {0: "", 3: 0, 4: 99}),
+        ("joint_generation", ["a ball", 7, False, 2, 3.5], {1: None}),
+        ("depth_estimation", ["photo.png", 7, False, 2, 0], {0: None, 1: -1, 3: 0, 4: 2}),
+        ("depth_estimation", ["photo.png", 7, False, 2, 0], {0: "notes.txt"}),
+        (
+            "depth_to_image",
+            ["", "depth.npy", reading.RELATIVE, reading.NEAR_IS_BRIGHT, 7, False, 2, 3.5, 1],
+            {0: "x" * 5000, 1: None, 4: 2**40, 6: 101, 7: -1, 8: -0.1},
+        ),
+    ],
+)
+def test_each_wrong_control_is_named_before_the_run(studio, tmp_path, monkeypatch, task, right, wrong):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (32, 32)).save("photo.png")
+    np.save("depth.npy", np.eye(32))
+    (tmp_path / "notes.txt").write_text("not a picture")
+    check = getattr(studio, f"check_{task}")
+    assert [verdict["is_valid"] for verdict in check(*right)] == [True] * len(right)
+    verdicts = check(*(wrong.get(number, value) for number, value in enumerate(right)))
+    assert [number for number, verdict in enumerate(verdicts) if not verdict["is_valid"]] == list(wrong)
+    assert all(verdicts[number]["message"].endswith(".") for number in wrong)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a picture", b"\x89PNG\r\n\x1a\n cut"])

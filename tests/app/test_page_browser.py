@@ -76,7 +76,8 @@ def page(browser, address):
     yield one
     one.close()
     outside = [url for url in requests if not url.startswith((address, "data:", "blob:"))]
-    assert outside == [] and complaints == []
+    refusals = "status of 422"  # how Gradio sends what is shown beside a control
+    assert outside == [] and [complaint for complaint in complaints if refusals not in complaint] == []
 
 
 def drawn(page: Page) -> int:
@@ -244,9 +245,9 @@ def test_stop_leaves_the_last_preview(page):
 def test_a_refusal_is_a_sentence_beside_the_page_and_nothing_is_lost(page):
     page.locator("#prompt textarea").fill("   ")
     page.get_by_role("button", name="Generate RGB + depth").click()
-    expect(page.get_by_text("Please type a prompt first.")).to_be_visible()
-    expect(page.locator("#runbar [role=status]")).to_have_text(re.compile("Your settings are kept"))
+    expect(page.locator("#prompt").get_by_text("Please type a prompt first.")).to_be_visible()
     expect(page.locator("#stop")).to_be_disabled()
+    expect(page.locator("#runbar [role=status]")).not_to_have_text(re.compile("Waiting"))
     page.get_by_role("tab", name="Image → depth").click()
     page.get_by_role("button", name="Estimate depth").click()
     expect(page.get_by_text("Please choose a picture first.")).to_be_visible()
