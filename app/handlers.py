@@ -39,6 +39,7 @@ from jointdit_core.results import (
 )
 from jointdit_core.worlds import captions, sample_scene
 
+KEPT_RUNS = 20  # settings of earlier runs that a browser keeps
 VISIT_S = 6 * 3600  # files of a page that never said goodbye are kept this long
 FOV_RANGE_DEG, FAR_OVER_NEAR_RANGE = (10, 120), (1.5, 50)  # of the lift's sliders
 SAME: Any = gr.skip()
@@ -315,17 +316,50 @@ class Studio:
             The field of view that the photo's camera wrote into the file, else the usual one; then the controls as
             `_restored` gives them, for a picture that was made here.
         """
-        fov_deg, made = checked(reading.read_image, path).fov_deg, read_settings(path)
-        if made is not None:
-            try:
-                self._settings(made.task, made.prompt, made.seed, False, made.steps, made.guidance, made.looseness)
-            except gr.Error:  # foreign, or out of today's ranges
-                made = None
+        fov_deg, made = checked(reading.read_image, path).fov_deg, self._believed(read_settings(path))
         if fov_deg is not None:
             gr.Info(f"Field of view set to {fov_deg:.0f}°, as the photo's camera wrote it.")
         if made is not None:
             gr.Info(f"This picture was made here: its settings are back in “{words.TASK_TITLES[made.task]}”.")
         return FOV_DEG if fov_deg is None else round(fov_deg), *self._restored(made)
+
+    def reopen(self, text: str | None) -> tuple:
+        """Take over settings out of a link or of this browser's earlier runs.
+
+        Returns:
+            The tab, and the controls as `_restored` gives them.
+        """
+        asked = self._believed(Settings.parse(text or ""))
+        return SAME if asked is None else gr.Tabs(selected=asked.task), *self._restored(asked)
+
+    def remember(self, result: Result | None, earlier: list[str]) -> tuple:
+        """Put a run's settings first among the earlier ones.
+
+        Returns:
+            The list that the browser keeps, and its menu; for a ready example, which was not run, nothing changes.
+        """
+        if result is None or not result.seconds:
+            return SAME, SAME
+        newest = result.settings.text()
+        earlier = [newest, *(text for text in earlier if text != newest)][:KEPT_RUNS]
+        return earlier, self.recall(earlier)
+
+    def recall(self, earlier: list[str]) -> Any:
+        """Return the menu of the runs that this browser has kept."""
+        known = [(text, self._believed(Settings.parse(text))) for text in earlier[:KEPT_RUNS] if isinstance(text, str)]
+        choices = [(words.run_title(asked), text) for text, asked in known if asked is not None]
+        return gr.update(choices=choices, value=None, visible=bool(choices))
+
+    def _believed(self, asked: Settings | None) -> Settings | None:
+        """Return settings that came from outside if they could have been made here today, else None."""
+        try:
+            if asked is not None:
+                self._settings(
+                    asked.task, asked.prompt, asked.seed, False, asked.steps, asked.guidance, asked.looseness
+                )
+        except gr.Error:
+            return None
+        return asked
 
     def _restored(self, asked: Settings | None) -> list:
         """Prompt, seed, randomize, steps, guidance and looseness of each task in the order of `words.TASK_TITLES`.

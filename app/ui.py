@@ -33,6 +33,7 @@ DOWNLOADS = Files(
     everything="All · ZIP",
 )
 ADD_WORD = Path(__file__).with_name("words.js").read_text(encoding="utf-8")
+COPY_LINK = Path(__file__).with_name("link.js").read_text(encoding="utf-8")
 PICTURE = {"interactive": False, "format": "png", "buttons": ["fullscreen"]}
 DOWNLOAD = {"size": "sm", "interactive": False, "min_width": 90}
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
@@ -74,6 +75,7 @@ class Results:
     downloads: Files
     make_parallax: gr.Button
     parallax: gr.DownloadButton
+    copy_link: gr.Button
 
 
 def build(studio: Studio, status: str) -> gr.Blocks:
@@ -97,6 +99,9 @@ def build(studio: Studio, status: str) -> gr.Blocks:
                         "depth_estimation": _image_tab(studio),
                         "depth_to_image": _depth_tab(studio),
                     }
+                earlier = gr.Dropdown(
+                    [], label="Earlier runs", info="Kept in this browser only.", visible=False, elem_id="earlier"
+                )
             with gr.Column(elem_id="results"):
                 results = _results()
                 gallery = _gallery(studio)
@@ -106,6 +111,7 @@ def build(studio: Studio, status: str) -> gr.Blocks:
         _wire_runs(studio, task_tabs, results)
         _wire_results(studio, tabs, task_tabs, results)
         _wire_examples(studio, page, tabs, task_tabs, results, gallery)
+        _wire_memory(studio, page, [tabs, *_restorable(task_tabs)], results, earlier)
         page.unload(studio.leave)
     page.on_failure = studio.lane.forget
     return page
@@ -258,6 +264,7 @@ def _results() -> Results:
                 make_parallax = gr.Button("Make parallax", size="sm", interactive=False, min_width=90)
                 parallax = gr.DownloadButton("Parallax · WebP", size="sm", visible=False, min_width=90)
                 downloads = Files(*buttons, gr.DownloadButton(DOWNLOADS.everything, **DOWNLOAD))
+                copy_link = gr.Button("Copy link", size="sm", min_width=90, elem_id="copy-link")
         with gr.Column(elem_id="lift"):
             controls = [
                 gr.Slider(
@@ -283,7 +290,7 @@ def _results() -> Results:
                 ]
     panel = Panel(rgb, depth, bar, stop, caption, gr.State(None), None)
     flow = (reset, estimate, use_image, use_depth)
-    return Results(panel, colormap, controls, scene, *flow, downloads, make_parallax, parallax)
+    return Results(panel, colormap, controls, scene, *flow, downloads, make_parallax, parallax, copy_link)
 
 
 def _gallery(studio: Studio) -> gr.Gallery | None:
@@ -364,6 +371,17 @@ def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], resu
     used = results.use_depth.click(studio.use_depth, result, [tabs, file, kind, polarity], **QUIET)
     for changed in (file.upload, file.clear, kind.input, polarity.input, used.success):
         changed(studio.preview_depth, [file, kind, polarity], preview, **QUIET)
+
+
+def _wire_memory(studio: Studio, page: gr.Blocks, restorable: list, results: Results, earlier: gr.Dropdown) -> None:
+    """Wire links that carry settings, and the settings of earlier runs, which only the browser keeps."""
+    given, kept = gr.Textbox(visible=False), gr.BrowserState([], storage_key="jointdit-runs", secret="not a secret")
+    from_link = "() => [new URLSearchParams(location.search).get('settings')]"
+    page.load(studio.reopen, given, restorable, js=from_link, **QUIET)
+    page.load(studio.recall, kept, earlier, **QUIET)
+    results.panel.result.change(studio.remember, [results.panel.result, kept], [kept, earlier], **QUIET)
+    earlier.input(studio.reopen, earlier, restorable, **QUIET)
+    results.copy_link.click(None, js=COPY_LINK, **QUIET)
 
 
 def _restorable(task_tabs: dict[str, Tab]) -> list:

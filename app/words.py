@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from urllib.parse import quote
 
 from app.lane import Progress
 from jointdit_core.results import Result, Settings
@@ -46,6 +47,12 @@ def running(progress: Progress) -> str:
     return run_bar(text, progress.step / progress.total)
 
 
+def run_title(settings: Settings) -> str:
+    """Return an earlier run's line in the menu."""
+    what = settings.prompt.strip() or TASK_TITLES[settings.task]
+    return f"{what} · seed {settings.seed} · {settings.steps} steps"
+
+
 def caption(result: Result) -> str:
     """Return the line under the pictures: what they show and how to make them again."""
     settings = result.settings
@@ -62,7 +69,9 @@ def caption(result: Result) -> str:
         facts.append(f"stopped after step {settings.stopped_at}")
     facts_line = " · ".join(fact.replace(" ", "&nbsp;") for fact in facts)
     notes = "".join(f'<div class="note">{escape(note)}</div>' for note in result.notes)
-    return f'<div><span class="prompt">{prompt}</span> <span class="facts">{facts_line}</span></div>{notes}'
+    link = escape(f"?settings={quote(settings.text())}")
+    line = f'<span class="prompt">{prompt}</span> <span class="facts">{facts_line}</span>'
+    return f'<div data-link="{link}">{line}</div>{notes}'
 
 
 EMPTY = (

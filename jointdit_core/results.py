@@ -80,9 +80,13 @@ class Settings:
             return pipe.depth_to_image(self.prompt, given, sigma_start_depth=self.looseness, **how)
         return pipe.joint_generation(self.prompt, **how)
 
+    def text(self) -> str:
+        """Write the settings as one line of JSON, which `parse` reads."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
     @classmethod
     def parse(cls, text: str) -> Settings | None:
-        """Read settings as `write_rgb_png` writes them.
+        """Read settings as `text` writes them.
 
         Args:
             text: JSON, perhaps foreign.
@@ -206,11 +210,10 @@ class Files(NamedTuple):
 def write_rgb_png(path: Path, image: np.ndarray, settings: Settings) -> None:
     """Write an RGB PNG that carries its settings: one text entry each, and all as JSON under `jointdit`."""
     info = PngImagePlugin.PngInfo()
-    entries = asdict(settings)
-    for name, value in entries.items():
+    for name, value in asdict(settings).items():
         if value is not None:
             info.add_itxt(name, str(value))
-    info.add_itxt("jointdit", json.dumps(entries, ensure_ascii=False))
+    info.add_itxt("jointdit", settings.text())
     Image.fromarray(image).save(path, pnginfo=info, compress_level=export.PNG_LEVEL)
 
 

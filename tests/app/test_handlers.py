@@ -318,6 +318,29 @@ def test_settings_in_a_picture_are_checked_like_any_others(studio, result, tmp_p
     assert all(part is SAME for part in studio.opened(str(tmp_path / "foreign.png"))[1:])
 
 
+def test_a_link_and_an_earlier_run_restore_settings_and_foreign_ones_nothing(studio, result):
+    tab, *controls = studio.reopen(result.settings.text())
+    assert tab.selected == "joint_generation" and controls[:6] == ["a red ball", 7, False, 20, 3.5, 0.0]
+    for foreign in (None, "", "x", '{"task": 1}', dataclasses.replace(result.settings, seed=-1).text()):
+        assert all(part is SAME for part in studio.reopen(foreign))
+
+
+def test_earlier_runs_are_kept_once_newest_first_and_without_examples(studio, result):
+    run = dataclasses.replace(result, seconds=1.0)
+    other = dataclasses.replace(run, settings=dataclasses.replace(run.settings, prompt="a blue cube"))
+    kept = []
+    for one in (run, other, run):
+        kept, menu = studio.remember(one, kept)
+    assert kept == [run.settings.text(), other.settings.text()]
+    assert [title for title, _ in menu["choices"]] == [
+        "a red ball · seed 7 · 20 steps",
+        "a blue cube · seed 7 · 20 steps",
+    ]
+    assert studio.remember(result, kept) == (SAME, SAME)  # an example, which took no time
+    assert studio.recall(["foreign", 7, *kept])["choices"] == menu["choices"]
+    assert not studio.recall([])["visible"]
+
+
 def test_a_page_without_examples_opens_empty(studio):
     assert all(part is SAME for part in studio.welcome("gray", visitor()))
 

@@ -178,6 +178,25 @@ def test_a_picture_that_is_dropped_back_restores_its_settings(page, tmp_path):
     expect(page.get_by_label("New seed each run").locator("visible=true")).not_to_be_checked()
 
 
+def test_links_and_earlier_runs_restore_settings(page, browser, address):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_text("Draft").first.click()
+    page.locator("#prompt textarea").fill("a pink cake")
+    run(page, "Generate RGB + depth")
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_role("button", name="Link copied")).to_be_visible()
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link.startswith(address)
+
+    page.goto(link)
+    expect(page.locator("#prompt textarea")).to_have_value("a pink cake")
+    page.goto(address)
+    expect(page.locator("#prompt textarea")).not_to_have_value("a pink cake")
+    page.locator("#earlier input").click()
+    page.get_by_role("option", name=re.compile("a pink cake")).click()
+    expect(page.locator("#prompt textarea")).to_have_value("a pink cake")
+
+
 @pytest.mark.parametrize(("width", "height", "look"), [(1366, 768, "light"), (1366, 768, "dark"), (390, 844, "light")])
 def test_axe_finds_nothing_serious(page, address, width, height, look):
     page.set_viewport_size({"width": width, "height": height})
