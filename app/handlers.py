@@ -22,7 +22,6 @@ from app.lane import Lane, LaneError, OnStep, Stopped
 from app.plain import request_name
 from app.session import Sessions
 from jointdit_core import JointDiTOutput, JointDiTPipeline, reading
-from jointdit_core.geometry.camera import FOV_DEG
 from jointdit_core.geometry.disparity import colorize
 from jointdit_core.geometry.export import write_npy
 from jointdit_core.geometry.recover import estimate_camera
@@ -32,19 +31,16 @@ from jointdit_core.results import (
     LiftSettings,
     Result,
     Settings,
-    read_settings,
     write_files,
     write_parallax,
     write_rgb_png,
 )
 from jointdit_core.worlds import captions, sample_scene
 
-KEPT_RUNS = 20  # settings of earlier runs that a browser keeps
 VISIT_S = 6 * 3600  # files of a page that never said goodbye are kept this long
 FOV_RANGE_DEG, FAR_OVER_NEAR_RANGE = (10, 120), (1.5, 50)  # of the lift's sliders
 SAME: Any = gr.skip()
 STOP_ON, STOP_OFF = gr.update(interactive=True), gr.update(interactive=False)
-RIGHT = gr.validate(True, "")
 
 
 class Panel(NamedTuple):
@@ -95,7 +91,7 @@ class Studio:
         request: gr.Request,
     ) -> Iterator[Panel]:
         """Text -> RGB + depth."""
-        asked = self._settings("joint_generation", prompt, seed, randomize, steps, guidance)
+        asked = self.settings("joint_generation", prompt, seed, randomize, steps, guidance)
 
         yield from self._run(request, asked, colormap)
 
@@ -111,7 +107,7 @@ class Studio:
     ) -> Iterator[Panel]:
         """Image -> depth; the picture stays as it was given unless it is to be loose."""
         upload = checked(reading.read_image, image_path)
-        asked = self._settings("depth_estimation", "", seed, randomize, steps, None, looseness)
+        asked = self.settings("depth_estimation", "", seed, randomize, steps, None, looseness)
         yield from self._run(request, asked, colormap, np.asarray(upload.image), upload.fov_deg)
 
     def depth_to_image(
@@ -130,7 +126,7 @@ class Studio:
     ) -> Iterator[Panel]:
         """Depth -> image; the depth stays as it was given unless it is to be loose."""
         disparity = checked(reading.read_depth, depth_path, kind, polarity)
-        asked = self._settings("depth_to_image", prompt, seed, randomize, steps, guidance, looseness)
+        asked = self.settings("depth_to_image", prompt, seed, randomize, steps, guidance, looseness)
         yield from self._run(request, asked, colormap, disparity)
 
     def _run(
@@ -145,7 +141,7 @@ class Studio:
 
         A picture (H, W, 3) or disparity (H, W) that was given is shown at once, and previewed only if it may change.
         """
-        started, owner = time.monotonic(), _owner(request)
+        started, owner = time.monotonic(), owner_of(request)
         given_rgb, given_depth = (asked.task == task for task in ("depth_estimation", "depth_to_image"))
         kept_rgb, kept_depth = (here and asked.looseness == 0 for here in (given_rgb, given_depth))
 
@@ -174,28 +170,10 @@ class Studio:
         except Stopped:  # `stop` shows what there is
             return
         except LaneError as error:
-            raise _refusal(error) from None
+            raise refusal(error) from None
         seconds = time.monotonic() - started
         result = Result(np.asarray(news.image), news.disparity, asked, seconds, news.notes, fov_deg=fov_deg)
         yield self._show(result, owner, colormap, words.run_bar(f"Done in {words.seconds(result.seconds)}.", 1.0))
-
-    # What the page checks first, to tell it beside the control; a verdict for each input of the run.
-
-    def check_joint_generation(self, prompt: str, *numbers: Any) -> tuple:
-        """Check what `joint_generation` is about to get."""
-        return verdict(inputs.check_prompt, prompt), *_verdicts(*numbers)[:-1]
-
-    def check_depth_estimation(self, image_path: str | None, seed: float, randomize: bool, *numbers: Any) -> tuple:
-        """Check what `depth_estimation` is about to get."""
-        seed, randomize, steps, _, looseness = _verdicts(seed, randomize, numbers[0], 0, *numbers[1:])
-        return verdict(reading.read_image, image_path), seed, randomize, steps, looseness
-
-    def check_depth_to_image(
-        self, prompt: str, depth_path: str | None, kind: str, polarity: str, *numbers: Any
-    ) -> tuple:
-        """Check what `depth_to_image` is about to get."""
-        depth = verdict(reading.read_depth, depth_path, kind, polarity)
-        return verdict(inputs.check_prompt, prompt, False), depth, RIGHT, RIGHT, *_verdicts(*numbers)
 
     def waiting(self, *_: Any) -> tuple:
         """Tell a visitor whose run is in the queue so; returns the run bar and the Stop button."""
@@ -211,7 +189,7 @@ class Studio:
         Returns:
             The panel's parts without the seed.
         """
-        owner = _owner(request)
+        owner = owner_of(request)
         stopped = self.lane.stop(owner)
         if stopped is None or stopped[1].image is None:
             return Panel(bar=words.run_bar("Stopped."), stop=STOP_OFF)[:-1]
@@ -233,7 +211,7 @@ class Studio:
             result=replace(result, folder=folder),
         )
 
-    def _settings(
+    def settings(
         self,
         task: str,
         prompt: str,
@@ -274,7 +252,7 @@ class Studio:
     def parallax(self, result: Result | None, *controls: Any) -> tuple:
         """Draw the result's animation, which takes seconds, and offer it in place of the button that asked for it."""
         if result is None:
-            raise _refusal("There is no picture yet; press Generate first.")
+            raise refusal("There is no picture yet; press Generate first.")
         path = written(write_parallax, result, lifting(*controls))
         return gr.update(visible=False), gr.update(value=str(path), visible=True)
 
@@ -291,16 +269,16 @@ class Studio:
     def use_image(self, result: Result | None, request: gr.Request) -> tuple:
         """Hand the result's picture to the tab Image -> depth."""
         if result is None:
-            raise _refusal("There is no picture yet; press Generate first.")
-        path = self.sessions.folder(_owner(request)) / "picture.png"
+            raise refusal("There is no picture yet; press Generate first.")
+        path = self.sessions.folder(owner_of(request)) / "picture.png"
         write_rgb_png(path, result.image, result.settings)
         return gr.Tabs(selected="depth_estimation"), str(path)
 
     def use_depth(self, result: Result | None, request: gr.Request) -> tuple:
         """Hand the result's disparity to the tab Depth -> image, in full precision."""
         if result is None:
-            raise _refusal("There is no depth yet; press Generate first.")
-        path = write_npy(self.sessions.folder(_owner(request)) / "depth.npy", result.disparity)
+            raise refusal("There is no depth yet; press Generate first.")
+        path = write_npy(self.sessions.folder(owner_of(request)) / "depth.npy", result.disparity)
         return gr.Tabs(selected="depth_to_image"), str(path), reading.RELATIVE, reading.NEAR_IS_BRIGHT
 
     def preview_depth(self, path: str | None, kind: str, polarity: str) -> Any:
@@ -309,79 +287,16 @@ class Studio:
             return gr.update(value=None, visible=False)
         return gr.update(value=colorize(checked(reading.read_depth, path, kind, polarity), "gray"), visible=True)
 
-    def opened(self, path: str) -> tuple:
-        """Take over what a picture that was dropped on the page says of itself.
-
-        Returns:
-            The field of view that the photo's camera wrote into the file, else the usual one; then the controls as
-            `_restored` gives them, for a picture that was made here.
-        """
-        fov_deg, made = checked(reading.read_image, path).fov_deg, self._believed(read_settings(path))
-        if fov_deg is not None:
-            gr.Info(f"Field of view set to {fov_deg:.0f}°, as the photo's camera wrote it.")
-        if made is not None:
-            gr.Info(f"This picture was made here: its settings are back in “{words.TASK_TITLES[made.task]}”.")
-        return FOV_DEG if fov_deg is None else round(fov_deg), *self._restored(made)
-
-    def reopen(self, text: str | None) -> tuple:
-        """Take over settings out of a link or of this browser's earlier runs.
-
-        Returns:
-            The tab, and the controls as `_restored` gives them.
-        """
-        asked = self._believed(Settings.parse(text or ""))
-        return SAME if asked is None else gr.Tabs(selected=asked.task), *self._restored(asked)
-
-    def remember(self, result: Result | None, earlier: list[str]) -> tuple:
-        """Put a run's settings first among the earlier ones.
-
-        Returns:
-            The list that the browser keeps, and its menu; for a ready example, which was not run, nothing changes.
-        """
-        if result is None or not result.seconds:
-            return SAME, SAME
-        newest = result.settings.text()
-        earlier = [newest, *(text for text in earlier if text != newest)][:KEPT_RUNS]
-        return earlier, self.recall(earlier)
-
-    def recall(self, earlier: list[str]) -> Any:
-        """Return the menu of the runs that this browser has kept."""
-        known = [(text, self._believed(Settings.parse(text))) for text in earlier[:KEPT_RUNS] if isinstance(text, str)]
-        choices = [(words.run_title(asked), text) for text, asked in known if asked is not None]
-        return gr.update(choices=choices, value=None, visible=bool(choices))
-
-    def _believed(self, asked: Settings | None) -> Settings | None:
-        """Return settings that came from outside if they could have been made here today, else None."""
-        try:
-            if asked is not None:
-                self._settings(
-                    asked.task, asked.prompt, asked.seed, False, asked.steps, asked.guidance, asked.looseness
-                )
-        except gr.Error:
-            return None
-        return asked
-
-    def _restored(self, asked: Settings | None) -> list:
-        """Prompt, seed, randomize, steps, guidance and looseness of each task in the order of `words.TASK_TITLES`.
-
-        All stay as they are, but for those of the settings' own task.
-        """
-        if asked is None:
-            return [SAME] * 6 * len(words.TASK_TITLES)
-        guidance = SAME if asked.guidance is None else asked.guidance
-        values = asked.prompt, asked.seed, False, asked.steps, guidance, asked.looseness
-        return [value for task in words.TASK_TITLES for value in (values if task == asked.task else (SAME,) * 6)]
-
     def estimate_camera(self, result: Result | None) -> tuple:
         """Set field of view and far/near to what makes the result's flat surfaces square to each other.
 
         A field of view that the photo's camera wrote into the file is taken as it is.
         """
         if result is None:
-            raise _refusal("There is no depth yet; press Generate first.")
+            raise refusal("There is no depth yet; press Generate first.")
         camera = checked(estimate_camera, result.disparity, result.fov_deg)
         if camera.planes < 2:
-            raise _refusal("This picture shows too few flat surfaces to tell its camera from; the sliders stay.")
+            raise refusal("This picture shows too few flat surfaces to tell its camera from; the sliders stay.")
         gr.Info(f"Estimated from {camera.planes} flat surfaces. Move the sliders if it looks wrong.")
         ratio = 0.5 * round(2 * camera.far_over_near)  # the slider's step
         return round(np.clip(camera.fov_deg, *FOV_RANGE_DEG)), float(np.clip(ratio, *FAR_OVER_NEAR_RANGE))
@@ -400,7 +315,7 @@ class Studio:
         if asked.task == "depth_to_image":
             depth = (str(example.depth), reading.RELATIVE, reading.NEAR_IS_BRIGHT)
         panel = self._ready(example, colormap, request)
-        return *panel, gr.Tabs(selected=asked.task), image, *depth, *self._restored(asked)
+        return *panel, gr.Tabs(selected=asked.task), image, *depth, *restored(asked)
 
     def welcome(self, colormap: str, request: gr.Request) -> tuple:
         """Show the first example when the page opens, and touch nothing that the visitor may be typing already."""
@@ -411,12 +326,12 @@ class Studio:
 
     def _ready(self, example: Example, colormap: str, request: gr.Request) -> tuple:
         bar = words.run_bar("A ready example: change anything and run it yourself.")
-        return self._show(example.result(), _owner(request), colormap, bar)[:-1]
+        return self._show(example.result(), owner_of(request), colormap, bar)[:-1]
 
     def leave(self, request: gr.Request) -> None:
         """Stop the run and delete the files of a visitor who closed the page."""
-        self.lane.stop(_owner(request))
-        self.sessions.delete(_owner(request))
+        self.lane.stop(owner_of(request))
+        self.sessions.delete(owner_of(request))
 
 
 def lifting(
@@ -426,32 +341,26 @@ def lifting(
     return LiftSettings(fov_deg, far_over_near, edge_percent / 100 or None, int(points), drop_sky, smooth)
 
 
-def _owner(request: gr.Request) -> str:
+def restored(asked: Settings | None) -> list:
+    """Prompt, seed, randomize, steps, guidance and looseness of each task in the order of `words.TASK_TITLES`.
+
+    All stay as they are, but for those of the settings' own task.
+    """
+    if asked is None:
+        return [SAME] * 6 * len(words.TASK_TITLES)
+    guidance = SAME if asked.guidance is None else asked.guidance
+    values = asked.prompt, asked.seed, False, asked.steps, guidance, asked.looseness
+    return [value for task in words.TASK_TITLES for value in (values if task == asked.task else (SAME,) * 6)]
+
+
+def owner_of(request: gr.Request) -> str:
+    """Return what names a visitor."""
     return request.session_hash or "nobody"
 
 
-def _refusal(reason: object) -> gr.Error:
+def refusal(reason: object) -> gr.Error:
+    """Return a sentence for the visitor as the error that shows it."""
     return gr.Error(str(reason), title="Please check", print_exception=False)
-
-
-def verdict(check: Callable, *arguments: Any) -> dict:
-    """Return what shows a check's `ValueError` beside the control it is about."""
-    try:
-        check(*arguments)
-    except ValueError as error:
-        return gr.validate(False, str(error))
-    return RIGHT
-
-
-def _verdicts(seed: Any, randomize: bool, steps: Any, guidance: Any, looseness: Any = 0) -> tuple:
-    """Verdicts on a run's numbers, one each."""
-    return (
-        RIGHT if randomize else verdict(inputs.check_seed, seed),
-        RIGHT,
-        verdict(inputs.check_steps, steps),
-        verdict(inputs.check_guidance, guidance),
-        verdict(inputs.check_looseness, looseness),
-    )
 
 
 def checked(function: Callable, *arguments: Any) -> Any:
@@ -459,7 +368,7 @@ def checked(function: Callable, *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except ValueError as error:
-        raise _refusal(error) from None
+        raise refusal(error) from None
 
 
 def written(write: Callable[[Result, LiftSettings], Any], result: Result, settings: LiftSettings) -> Any:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 
-from app import endpoints, inputs, viewer, words
+from app import checks, endpoints, viewer, words
+from app.batch import Batch
+from app.batch import check as check_batch
 from app.handlers import FAR_OVER_NEAR_RANGE, FOV_RANGE_DEG, Panel, Studio
+from app.memory import Memory
 from app.plain import PlainBlocks
-from jointdit_core import reading
+from app.tabs import PICTURE, QUIET, Tab, depth_tab, image_tab, text_tab
 from jointdit_core.geometry.disparity import COLORMAPS
-from jointdit_core.presets import TaskDefaults
 from jointdit_core.results import Files, LiftSettings
 
-QUALITIES = [("Draft", "draft"), ("Standard", "standard"), ("Fine", "fine")]
 DOWNLOADS = Files(
     rgb="RGB · PNG",
     depth_png="Depth · PNG16",
@@ -34,30 +34,7 @@ DOWNLOADS = Files(
 )
 ADD_WORD = Path(__file__).with_name("words.js").read_text(encoding="utf-8")
 COPY_LINK = Path(__file__).with_name("link.js").read_text(encoding="utf-8")
-PICTURE = {"interactive": False, "format": "png", "buttons": ["fullscreen"]}
 DOWNLOAD = {"size": "sm", "interactive": False, "min_width": 90}
-QUIET = {"show_progress": "hidden", "api_visibility": "private"}
-
-
-@dataclass(frozen=True)
-class Tab:
-    """The controls of one task."""
-
-    button: gr.Button
-    seed: gr.Number
-    randomize: gr.Checkbox
-    steps: gr.Slider
-    guidance: gr.Slider | None = None
-    looseness: gr.Slider | None = None
-    prompt: gr.Textbox | None = None
-    image: gr.Image | None = None
-    depth: tuple[gr.File, gr.Radio, gr.Radio, gr.Image] | None = None
-
-    @property
-    def numbers(self) -> list:
-        """Seed, randomize, steps, guidance and looseness, as the handlers take them."""
-        parts = (self.seed, self.randomize, self.steps, self.guidance, self.looseness)
-        return [part for part in parts if part is not None]
 
 
 @dataclass(frozen=True)
@@ -95,9 +72,9 @@ def build(studio: Studio, status: str) -> gr.Blocks:
             with gr.Column(elem_id="controls"):
                 with gr.Tabs(selected="joint_generation", overflow_behavior="wrap") as tabs:
                     task_tabs = {
-                        "joint_generation": _text_tab(studio),
-                        "depth_estimation": _image_tab(studio),
-                        "depth_to_image": _depth_tab(studio),
+                        "joint_generation": text_tab(studio),
+                        "depth_estimation": image_tab(studio),
+                        "depth_to_image": depth_tab(studio),
                     }
                 earlier = gr.Dropdown(
                     [], label="Earlier runs", info="Kept in this browser only.", visible=False, elem_id="earlier"
@@ -115,115 +92,6 @@ def build(studio: Studio, status: str) -> gr.Blocks:
         page.unload(studio.leave)
     page.on_failure = studio.lane.forget
     return page
-
-
-def _text_tab(studio: Studio) -> Tab:
-    defaults = studio.preset.tasks["joint_generation"]
-    shown = studio.examples[0].settings if studio.examples else None  # what the page opens with
-    with gr.Tab(words.TASK_TITLES["joint_generation"], id="joint_generation"):
-        surprise = gr.Button("Surprise me", size="sm") if studio.knows_words else None
-        prompt = gr.Textbox(
-            value=shown.prompt if shown else None,
-            label="Prompt",
-            info="What the picture shows.",
-            placeholder="a red ball left of a blue cube",
-            lines=3,
-            max_lines=5,
-            max_length=inputs.MAX_PROMPT_CHARS,
-            buttons=[surprise] if surprise else None,
-            elem_id="prompt",
-        )
-        if surprise:
-            surprise.click(studio.surprise, None, prompt, **QUIET)
-        return Tab(*_run_controls("Generate RGB + depth", defaults), prompt=prompt)
-
-
-def _image_tab(studio: Studio) -> Tab:
-    defaults = studio.preset.tasks["depth_estimation"]
-    with gr.Tab(words.TASK_TITLES["depth_estimation"], id="depth_estimation"):
-        image = gr.Image(
-            label="Image",
-            type="filepath",
-            image_mode=None,
-            sources=["upload", "webcam", "clipboard"],
-            height=230,
-            buttons=[],
-            placeholder="Drop a picture here, click to choose one,\nor paste it",
-        )
-        return Tab(*_run_controls("Estimate depth", defaults, given="picture"), image=image)
-
-
-def _depth_tab(studio: Studio) -> Tab:
-    defaults = studio.preset.tasks["depth_to_image"]
-    with gr.Tab(words.TASK_TITLES["depth_to_image"], id="depth_to_image"):
-        file = gr.File(label="Depth map · PNG or NPY", file_types=[".png", ".npy"], height=100, elem_id="depth-file")
-        preview = gr.Image(label="As read: near is white", visible=False, height=120, elem_id="as-read", **PICTURE)
-        with gr.Row():
-            kind = gr.Radio(
-                [("Relative (disparity)", reading.RELATIVE), ("Metric (distance)", reading.LINEAR)],
-                value=reading.RELATIVE,
-                label="What the values are",
-                show_label=False,
-                elem_classes="segments",
-            )
-        with gr.Row():
-            polarity = gr.Radio(
-                [("Near is bright", reading.NEAR_IS_BRIGHT), ("Near is dark", reading.NEAR_IS_DARK)],
-                value=reading.NEAR_IS_BRIGHT,
-                label="Which end is near",
-                show_label=False,
-                elem_classes="segments",
-            )
-        prompt = gr.Textbox(
-            label="Prompt",
-            placeholder="what the picture should show",
-            lines=2,
-            max_lines=4,
-            max_length=inputs.MAX_PROMPT_CHARS,
-        )
-        controls = _run_controls("Generate image", defaults, given="depth")
-        return Tab(*controls, prompt=prompt, depth=(file, kind, polarity, preview))
-
-
-def _run_controls(action: str, defaults: TaskDefaults, given: str = "") -> tuple:
-    """Draw quality, button and settings; return (button, seed, randomize, steps, guidance or None, looseness or None).
-
-    `given` names what the task is given, "picture" or "depth".
-    """
-    steps_of = {quality: defaults.steps[quality] for _, quality in QUALITIES}
-    with gr.Row():  # a row of its own keeps it out of the prompt's box
-        quality = gr.Radio(
-            QUALITIES, value="standard", label="Quality", show_label=False, elem_classes="segments", interactive=True
-        )
-    button = gr.Button(action, variant="primary", size="lg")
-    with gr.Accordion("Settings", open=False, elem_classes="settings"):
-        with gr.Row(elem_classes="pair"):
-            seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=inputs.MAX_SEED, min_width=80)
-            randomize = gr.Checkbox(True, label="New seed each run", min_width=80)
-        steps = gr.Slider(
-            1, 100, steps_of["standard"], step=1, label="Steps", info="More steps, more detail, more time."
-        )
-        guidance = looseness = None
-        if given != "picture":
-            guidance = gr.Slider(
-                0, 20, defaults.guidance_scale, step=0.1, label="Guidance", info="How closely to follow the prompt."
-            )
-        if given:
-            looseness = gr.Slider(
-                0, 1, 0, step=0.01, label="Looseness", info=f"0 keeps the {given} exactly; 1 ignores it."
-            )
-            gr.HTML(words.noise_square(given), elem_id=f"square-{given}", elem_classes="square")
-            looseness.change(None, looseness, js=words.move_start(given), **QUIET)
-    table = json.dumps(steps_of)
-    quality.input(None, quality, steps, js=f"(quality) => ({table})[quality]", **QUIET)
-    steps.change(
-        None,
-        steps,
-        quality,
-        js=f"(steps) => Object.keys({table}).find((name) => ({table})[name] === steps) ?? null",
-        **QUIET,
-    )
-    return button, seed, randomize, steps, guidance, looseness
 
 
 def _results() -> Results:
@@ -313,17 +181,17 @@ def _gallery(studio: Studio) -> gr.Gallery | None:
 def _wire_runs(studio: Studio, tabs: dict[str, Tab], results: Results) -> None:
     text, image, depth = tabs["joint_generation"], tabs["depth_estimation"], tabs["depth_to_image"]
     runs = {
-        (studio.joint_generation, studio.check_joint_generation): (
+        (studio.joint_generation, checks.joint_generation): (
             text,
             [text.prompt, *text.numbers],
             [text.button.click, text.prompt.submit],
         ),
-        (studio.depth_estimation, studio.check_depth_estimation): (
+        (studio.depth_estimation, checks.depth_estimation): (
             image,
             [image.image, *image.numbers],
             [image.button.click],
         ),
-        (studio.depth_to_image, studio.check_depth_to_image): (
+        (studio.depth_to_image, checks.depth_to_image): (
             depth,
             [depth.prompt, *depth.depth[:3], *depth.numbers],
             [depth.button.click, depth.prompt.submit],
@@ -337,6 +205,12 @@ def _wire_runs(studio: Studio, tabs: dict[str, Tab], results: Results) -> None:
         begun = asked.success(run, [*given, results.colormap], outputs, **endpoints.ON_DEVICE, **QUIET)
         begun.failure(studio.rest, None, state, queue=False, **QUIET)
         started.append(begun)
+    files, start, archive = image.many
+    given = [files, *image.numbers]
+    asked = start.click(studio.waiting, given, state, validator=check_batch, **QUIET)
+    batch = Batch(studio).depth_estimation
+    begun = asked.success(batch, [*given, results.colormap], [*state, archive], **endpoints.ON_DEVICE, **QUIET)
+    begun.failure(studio.rest, None, state, queue=False, **QUIET)  # not cancelled by Stop: what was made is packed
     results.panel.stop.click(
         studio.stop, results.colormap, list(results.panel[:-1]), cancels=started, queue=False, **QUIET
     )
@@ -363,8 +237,8 @@ def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], resu
     results.estimate.click(studio.estimate_camera, result, results.lift[:2], **QUIET)
     results.colormap.input(studio.recolor, [result, results.colormap], results.panel.depth, **QUIET)
 
-    image = task_tabs["depth_estimation"].image
-    image.upload(studio.opened, image, [results.lift[0], *_restorable(task_tabs)], **QUIET)
+    image, memory = task_tabs["depth_estimation"].image, Memory(studio)
+    image.upload(memory.opened, image, [results.lift[0], *_restorable(task_tabs)], **QUIET)
     results.use_image.click(studio.use_image, result, [tabs, image], **QUIET)
 
     file, kind, polarity, preview = task_tabs["depth_to_image"].depth
@@ -375,12 +249,13 @@ def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], resu
 
 def _wire_memory(studio: Studio, page: gr.Blocks, restorable: list, results: Results, earlier: gr.Dropdown) -> None:
     """Wire links that carry settings, and the settings of earlier runs, which only the browser keeps."""
+    memory = Memory(studio)
     given, kept = gr.Textbox(visible=False), gr.BrowserState([], storage_key="jointdit-runs", secret="not a secret")
     from_link = "() => [new URLSearchParams(location.search).get('settings')]"
-    page.load(studio.reopen, given, restorable, js=from_link, **QUIET)
-    page.load(studio.recall, kept, earlier, **QUIET)
-    results.panel.result.change(studio.remember, [results.panel.result, kept], [kept, earlier], **QUIET)
-    earlier.input(studio.reopen, earlier, restorable, **QUIET)
+    page.load(memory.reopen, given, restorable, js=from_link, **QUIET)
+    page.load(memory.recall, kept, earlier, **QUIET)
+    results.panel.result.change(memory.remember, [results.panel.result, kept], [kept, earlier], **QUIET)
+    earlier.input(memory.reopen, earlier, restorable, **QUIET)
     results.copy_link.click(None, js=COPY_LINK, **QUIET)
 
 

@@ -80,8 +80,8 @@ def train_variant(
         The averaged weights, in a pipeline.
     """
     sampling = replace(MINI_SAMPLING, unbalanced=variant.unbalanced)
-    pipeline = build_mini(replace(mini, adaptive_weights=variant.adaptive_weights), vae, VOCABULARY, seed)
-    pipeline.transformer.token_std.copy_(pairs.token_std())
+    config_of_form = replace(mini, adaptive_weights=variant.adaptive_weights)
+    pipeline = build_mini(config_of_form, vae, VOCABULARY, seed, pairs.token_std())
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             pipeline, replace(config, sampling=sampling, seed=seed), Path(folder) / "state", Path(folder) / "export"

@@ -98,13 +98,13 @@ def _begin(args: argparse.Namespace) -> tuple[JointDiTPipeline, LatentPairs]:
     """Load or make the model, and the pairs it learns from."""
     if args.model:
         pipeline = JointDiTPipeline.from_pretrained(args.model, dtype=torch.float32)
-    else:
-        vae = AutoencoderPatchPCA.from_pretrained(args.autoencoder)
-        pipeline = build_mini(replace(MINI, adaptive_weights=args.adaptive_weights), vae, VOCABULARY, args.seed)
-    pairs = LatentPairs.load(args.cache, pipeline.vae, len(pipeline.tokenizer), _device())
-    if not args.model:
-        pipeline.transformer.token_std.copy_(pairs.token_std())
-    return pipeline, pairs
+        return pipeline, LatentPairs.load(args.cache, pipeline.vae, len(pipeline.tokenizer), _device())
+    vae, config = (
+        AutoencoderPatchPCA.from_pretrained(args.autoencoder),
+        replace(MINI, adaptive_weights=args.adaptive_weights),
+    )
+    pairs = LatentPairs.load(args.cache, vae, len(build_tokenizer(VOCABULARY, MINI.text_length)), _device())
+    return build_mini(config, vae, VOCABULARY, args.seed, pairs.token_std()), pairs
 
 
 def _train_text(args: argparse.Namespace) -> None:

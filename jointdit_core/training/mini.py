@@ -155,7 +155,13 @@ def build_transformer(config: MiniConfig, vae: AutoencoderPatchPCA) -> JointDiTT
     return transformer
 
 
-def build_mini(config: MiniConfig, vae: AutoencoderPatchPCA, words: tuple[str, ...], seed: int = 0) -> JointDiTPipeline:
+def build_mini(
+    config: MiniConfig,
+    vae: AutoencoderPatchPCA,
+    words: tuple[str, ...],
+    seed: int = 0,
+    token_std: torch.Tensor | None = None,
+) -> JointDiTPipeline:
     """Put the untrained embedded model together.
 
     Args:
@@ -163,6 +169,8 @@ def build_mini(config: MiniConfig, vae: AutoencoderPatchPCA, words: tuple[str, .
         vae: The fitted autoencoder.
         words: The vocabulary of the worlds' captions.
         seed: Seed of the initial weights; the global random state is left as it was.
+        token_std: (2, 4C) standard deviation of the packed tokens' channels, as `LatentPairs.token_std` gives it, which
+            "preconditioned" prediction divides by; None for 1.
 
     Returns:
         A pipeline that runs and knows nothing yet.
@@ -172,6 +180,8 @@ def build_mini(config: MiniConfig, vae: AutoencoderPatchPCA, words: tuple[str, .
         torch.manual_seed(seed)
         text_encoder, text_encoder_2 = build_text_encoders(config, len(tokenizer))
         transformer = build_transformer(config, vae)
+    if token_std is not None:
+        transformer.token_std.copy_(token_std)
     return JointDiTPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         vae=vae,

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from app import words
+from app import checks, words
 from app.endpoints import Endpoints
 from app.examples import find_examples, write_example
 from app.handlers import SAME, Panel
+from app.memory import Memory
 from jointdit_core import reading
 from jointdit_core.results import Result, write_rgb_png
 from jointdit_core.worlds import VOCABULARY
@@ -134,12 +135,12 @@ def test_bad_numbers_and_prompts_are_refused_in_a_sentence(studio, change, sente
         ),
     ],
 )
-def test_each_wrong_control_is_named_before_the_run(studio, tmp_path, monkeypatch, task, right, wrong):
+def test_each_wrong_control_is_named_before_the_run(tmp_path, monkeypatch, task, right, wrong):
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (32, 32)).save("photo.png")
     np.save("depth.npy", np.eye(32))
     (tmp_path / "notes.txt").write_text("not a picture")
-    check = getattr(studio, f"check_{task}")
+    check = getattr(checks, task)
     assert [verdict["is_valid"] for verdict in check(*right)] == [True] * len(right)
     verdicts = check(*(wrong.get(number, value) for number, value in enumerate(right)))
     assert [number for number, verdict in enumerate(verdicts) if not verdict["is_valid"]] == list(wrong)
@@ -293,17 +294,17 @@ def test_a_photo_sets_the_field_of_view_its_camera_wrote(studio, tmp_path):
     photo, exif = Image.new("RGB", (60, 40)), Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = 35  # FocalLengthIn35mmFilm
     photo.save(tmp_path / "photo.jpg", exif=exif)
-    fov_deg, *controls = studio.opened(str(tmp_path / "photo.jpg"))
+    fov_deg, *controls = Memory(studio).opened(str(tmp_path / "photo.jpg"))
     assert fov_deg == round(2 * np.degrees(np.arctan(36 / 70))) and all(part is SAME for part in controls)
     photo.save(tmp_path / "plain.jpg")
-    assert studio.opened(str(tmp_path / "plain.jpg"))[0] == 55
+    assert Memory(studio).opened(str(tmp_path / "plain.jpg"))[0] == 55
 
 
 def test_a_picture_made_here_brings_its_settings_back(studio, result, tmp_path):
     path = tmp_path / "made.png"
     write_rgb_png(path, result.image, result.settings)
-    assert studio.opened(str(path))[1:7] == ("a red ball", 7, False, 20, 3.5, 0.0)
-    assert all(part is SAME for part in studio.opened(str(path))[7:])
+    assert Memory(studio).opened(str(path))[1:7] == ("a red ball", 7, False, 20, 3.5, 0.0)
+    assert all(part is SAME for part in Memory(studio).opened(str(path))[7:])
 
 
 @pytest.mark.parametrize(
@@ -315,14 +316,14 @@ def test_settings_in_a_picture_are_checked_like_any_others(studio, result, tmp_p
     made = dataclasses.asdict(result.settings)
     info.add_itxt("jointdit", foreign if isinstance(foreign, str) else json.dumps(made | foreign))
     Image.fromarray(result.image).save(tmp_path / "foreign.png", pnginfo=info)
-    assert all(part is SAME for part in studio.opened(str(tmp_path / "foreign.png"))[1:])
+    assert all(part is SAME for part in Memory(studio).opened(str(tmp_path / "foreign.png"))[1:])
 
 
 def test_a_link_and_an_earlier_run_restore_settings_and_foreign_ones_nothing(studio, result):
-    tab, *controls = studio.reopen(result.settings.text())
+    tab, *controls = Memory(studio).reopen(result.settings.text())
     assert tab.selected == "joint_generation" and controls[:6] == ["a red ball", 7, False, 20, 3.5, 0.0]
     for foreign in (None, "", "x", '{"task": 1}', dataclasses.replace(result.settings, seed=-1).text()):
-        assert all(part is SAME for part in studio.reopen(foreign))
+        assert all(part is SAME for part in Memory(studio).reopen(foreign))
 
 
 def test_earlier_runs_are_kept_once_newest_first_and_without_examples(studio, result):
@@ -330,15 +331,15 @@ def test_earlier_runs_are_kept_once_newest_first_and_without_examples(studio, re
     other = dataclasses.replace(run, settings=dataclasses.replace(run.settings, prompt="a blue cube"))
     kept = []
     for one in (run, other, run):
-        kept, menu = studio.remember(one, kept)
+        kept, menu = Memory(studio).remember(one, kept)
     assert kept == [run.settings.text(), other.settings.text()]
     assert [title for title, _ in menu["choices"]] == [
         "a red ball · seed 7 · 20 steps",
         "a blue cube · seed 7 · 20 steps",
     ]
-    assert studio.remember(result, kept) == (SAME, SAME)  # an example, which took no time
-    assert studio.recall(["foreign", 7, *kept])["choices"] == menu["choices"]
-    assert not studio.recall([])["visible"]
+    assert Memory(studio).remember(result, kept) == (SAME, SAME)  # an example, which took no time
+    assert Memory(studio).recall(["foreign", 7, *kept])["choices"] == menu["choices"]
+    assert not Memory(studio).recall([])["visible"]
 
 
 def test_a_page_without_examples_opens_empty(studio):

@@ -243,6 +243,23 @@ def test_lift_controls_redraw_without_inference_and_keep_the_camera(page):
     assert page.evaluate(camera) == home
 
 
+def test_many_pictures_give_one_archive(page, tmp_path):
+    for number in range(2):
+        Image.new("RGB", (64, 48), (120 * number, 60, 60)).save(tmp_path / f"p{number}.png")
+    page.get_by_role("tab", name="Image → depth").click()
+    page.get_by_text("Draft").locator("visible=true").click()
+    page.get_by_role("button", name="Many pictures").click()
+    page.get_by_role("button", name="Estimate all").click()
+    expect(page.locator("#many-files").get_by_text("Please choose some pictures first.")).to_be_visible()
+    page.locator("#many-files input[type=file]").set_input_files([tmp_path / "p0.png", tmp_path / "p1.png"])
+    expect(page.locator("#many-files").get_by_text("p1")).to_be_visible()
+    page.get_by_role("button", name="Estimate all").click()
+    expect(page.locator("#runbar [role=status]")).to_have_text(re.compile("^2 of 2 pictures done"), timeout=RUN_MS)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="All depth maps").click()
+    assert download.value.suggested_filename == "jointdit-depth.zip"
+
+
 def test_stop_leaves_the_last_preview(page):
     page.locator("#prompt textarea").fill("a red ball on a table")
     page.locator(".settings:visible > button").click()

@@ -1,0 +1,102 @@
+"""Depth for many pictures in one go, one archive at the end."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from app import words
+from app.checks import RIGHT, verdict
+from app.handlers import SAME, STOP_OFF, STOP_ON, Studio, checked, owner_of
+from app.lane import LaneError, Stopped
+from app.plain import request_name
+from jointdit_core import JointDiTOutput
+from jointdit_core.decoding import InputError
+from jointdit_core.geometry.disparity import colorize
+from jointdit_core.geometry.export import write_png16
+from jointdit_core.reading import read_image
+
+MAX_PICTURES = 100
+
+
+class Row(NamedTuple):
+    """What the batch changes on the page; `SAME` leaves a part as it is."""
+
+    bar: Any = SAME
+    stop: Any = SAME
+    archive: Any = SAME
+
+
+class Batch:
+    """The handler of "Estimate all" over a `Studio`."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def depth_estimation(
+        self,
+        paths: list[str] | None,
+        seed: float,
+        randomize: bool,
+        steps: float,
+        looseness: float,
+        colormap: str,
+        request: gr.Request,
+    ) -> Iterator[Row]:
+        """Estimate the depth of every picture, all with one seed; what cannot be used is named in the archive.
+
+        A stop or a full queue ends the batch; the archive then holds what was made until then.
+        """
+        checked(_check_count, paths)
+        studio, owner = self.studio, owner_of(request)
+        asked = studio.settings("depth_estimation", "", seed, randomize, steps, None, looseness)
+        folder = studio.sessions.new_result(owner, "many pictures")
+        archive, report = folder / "jointdit-depth.zip", []
+        with zipfile.ZipFile(archive, "w") as packed:
+            for number, path in enumerate(map(Path, paths), 1):
+                name = f"{number:03d}-{path.stem}"
+                yield Row(words.run_bar(f"{number} of {len(paths)}: {path.name}", (number - 1) / len(paths)), STOP_ON)
+                try:
+                    given = read_image(path).image
+                    run = studio.lane.run(
+                        owner,
+                        asked,
+                        lambda step, given=given: asked.run(studio.pipe, given, step),
+                        request_name(request),
+                    )
+                    for news in run:
+                        if not isinstance(news, JointDiTOutput):
+                            yield Row()  # shows that the run is alive
+                except InputError as error:
+                    report.append(f"{path.name}: {error}")
+                    continue
+                except (Stopped, LaneError) as end:
+                    report.append(f"{path.name}: {str(end) or 'Stopped.'} Nothing was made from here on.")
+                    break
+                shown = folder / "shown.png"
+                Image.fromarray(colorize(news.disparity, colormap)).save(shown)
+                packed.write(write_png16(folder / "depth.png", np.asarray(news.disparity)), f"{name}-depth16.png")
+                packed.write(shown, f"{name}-depth.png")
+                report.append(f"{path.name}: done, seed {asked.seed}, {asked.steps} steps")
+            packed.writestr("report.txt", "\n".join(report) + "\n")
+        done = sum(": done" in line for line in report)
+        text = f"{done} of {len(paths)} pictures done; the archive's report names each."
+        yield Row(words.run_bar(text, 1.0), STOP_OFF, gr.update(value=str(archive), visible=True))
+
+
+def _check_count(paths: list[str] | None) -> None:
+    if not paths:
+        raise InputError("Please choose some pictures first.")
+    if len(paths) > MAX_PICTURES:
+        raise InputError(f"These are {len(paths)} pictures; at most {MAX_PICTURES} go at once.")
+
+
+def check(paths: list[str] | None, *others: Any) -> tuple:
+    """Tell beside the control that no or too many pictures were chosen; a verdict for each input."""
+    return verdict(_check_count, paths), *[RIGHT] * len(others)

@@ -1,0 +1,163 @@
+"""The three tabs: what each task is given and how it runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import gradio as gr
+
+from app import inputs, words
+from app.batch import MAX_PICTURES
+from app.handlers import Studio
+from jointdit_core import reading
+from jointdit_core.presets import TaskDefaults
+
+QUALITIES = [("Draft", "draft"), ("Standard", "standard"), ("Fine", "fine")]
+PICTURE = {"interactive": False, "format": "png", "buttons": ["fullscreen"]}
+QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+@dataclass(frozen=True)
+class Tab:
+    """The controls of one task."""
+
+    button: gr.Button
+    seed: gr.Number
+    randomize: gr.Checkbox
+    steps: gr.Slider
+    guidance: gr.Slider | None = None
+    looseness: gr.Slider | None = None
+    prompt: gr.Textbox | None = None
+    image: gr.Image | None = None
+    depth: tuple[gr.File, gr.Radio, gr.Radio, gr.Image] | None = None
+    many: tuple[gr.File, gr.Button, gr.DownloadButton] | None = None
+
+    @property
+    def numbers(self) -> list:
+        """Seed, randomize, steps, guidance and looseness, as the handlers take them."""
+        parts = (self.seed, self.randomize, self.steps, self.guidance, self.looseness)
+        return [part for part in parts if part is not None]
+
+
+def text_tab(studio: Studio) -> Tab:
+    """Draw the tab Text -> RGB + depth."""
+    defaults = studio.preset.tasks["joint_generation"]
+    shown = studio.examples[0].settings if studio.examples else None  # what the page opens with
+    with gr.Tab(words.TASK_TITLES["joint_generation"], id="joint_generation"):
+        surprise = gr.Button("Surprise me", size="sm") if studio.knows_words else None
+        prompt = gr.Textbox(
+            value=shown.prompt if shown else None,
+            label="Prompt",
+            info="What the picture shows.",
+            placeholder="a red ball left of a blue cube",
+            lines=3,
+            max_lines=5,
+            max_length=inputs.MAX_PROMPT_CHARS,
+            buttons=[surprise] if surprise else None,
+            elem_id="prompt",
+        )
+        if surprise:
+            surprise.click(studio.surprise, None, prompt, **QUIET)
+        return Tab(*_run_controls("Generate RGB + depth", defaults), prompt=prompt)
+
+
+def image_tab(studio: Studio) -> Tab:
+    """Draw the tab Image -> depth."""
+    defaults = studio.preset.tasks["depth_estimation"]
+    with gr.Tab(words.TASK_TITLES["depth_estimation"], id="depth_estimation"):
+        image = gr.Image(
+            label="Image",
+            type="filepath",
+            image_mode=None,
+            sources=["upload", "webcam", "clipboard"],
+            height=230,
+            buttons=[],
+            placeholder="Drop a picture here, click to choose one,\nor paste it",
+        )
+        controls = _run_controls("Estimate depth", defaults, given="picture")
+        with gr.Accordion("Many pictures", open=False):
+            files = gr.File(
+                label=f"Up to {MAX_PICTURES} pictures",
+                file_count="multiple",
+                file_types=[".png", ".jpg", ".jpeg", ".webp"],
+                height=110,
+                elem_id="many-files",
+            )
+            start = gr.Button("Estimate all")
+            archive = gr.DownloadButton("All depth maps · ZIP", visible=False)
+        return Tab(*controls, image=image, many=(files, start, archive))
+
+
+def depth_tab(studio: Studio) -> Tab:
+    """Draw the tab Depth -> image."""
+    defaults = studio.preset.tasks["depth_to_image"]
+    with gr.Tab(words.TASK_TITLES["depth_to_image"], id="depth_to_image"):
+        file = gr.File(label="Depth map · PNG or NPY", file_types=[".png", ".npy"], height=100, elem_id="depth-file")
+        preview = gr.Image(label="As read: near is white", visible=False, height=120, elem_id="as-read", **PICTURE)
+        with gr.Row():
+            kind = gr.Radio(
+                [("Relative (disparity)", reading.RELATIVE), ("Metric (distance)", reading.LINEAR)],
+                value=reading.RELATIVE,
+                label="What the values are",
+                show_label=False,
+                elem_classes="segments",
+            )
+        with gr.Row():
+            polarity = gr.Radio(
+                [("Near is bright", reading.NEAR_IS_BRIGHT), ("Near is dark", reading.NEAR_IS_DARK)],
+                value=reading.NEAR_IS_BRIGHT,
+                label="Which end is near",
+                show_label=False,
+                elem_classes="segments",
+            )
+        prompt = gr.Textbox(
+            label="Prompt",
+            placeholder="what the picture should show",
+            lines=2,
+            max_lines=4,
+            max_length=inputs.MAX_PROMPT_CHARS,
+        )
+        controls = _run_controls("Generate image", defaults, given="depth")
+        return Tab(*controls, prompt=prompt, depth=(file, kind, polarity, preview))
+
+
+def _run_controls(action: str, defaults: TaskDefaults, given: str = "") -> tuple:
+    """Draw quality, button and settings; return (button, seed, randomize, steps, guidance or None, looseness or None).
+
+    `given` names what the task is given, "picture" or "depth".
+    """
+    steps_of = {quality: defaults.steps[quality] for _, quality in QUALITIES}
+    with gr.Row():  # a row of its own keeps it out of the prompt's box
+        quality = gr.Radio(
+            QUALITIES, value="standard", label="Quality", show_label=False, elem_classes="segments", interactive=True
+        )
+    button = gr.Button(action, variant="primary", size="lg")
+    with gr.Accordion("Settings", open=False, elem_classes="settings"):
+        with gr.Row(elem_classes="pair"):
+            seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=inputs.MAX_SEED, min_width=80)
+            randomize = gr.Checkbox(True, label="New seed each run", min_width=80)
+        steps = gr.Slider(
+            1, 100, steps_of["standard"], step=1, label="Steps", info="More steps, more detail, more time."
+        )
+        guidance = looseness = None
+        if given != "picture":
+            guidance = gr.Slider(
+                0, 20, defaults.guidance_scale, step=0.1, label="Guidance", info="How closely to follow the prompt."
+            )
+        if given:
+            looseness = gr.Slider(
+                0, 1, 0, step=0.01, label="Looseness", info=f"0 keeps the {given} exactly; 1 ignores it."
+            )
+            gr.HTML(words.noise_square(given), elem_id=f"square-{given}", elem_classes="square")
+            looseness.change(None, looseness, js=words.move_start(given), **QUIET)
+    table = json.dumps(steps_of)
+    quality.input(None, quality, steps, js=f"(quality) => ({table})[quality]", **QUIET)
+    steps.change(
+        None,
+        steps,
+        quality,
+        js=f"(steps) => Object.keys({table}).find((name) => ({table})[name] === steps) ?? null",
+        **QUIET,
+    )
+    return button, seed, randomize, steps, guidance, looseness
