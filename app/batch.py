@@ -13,12 +13,11 @@ from PIL import Image
 
 from app import words
 from app.checks import RIGHT, verdict
-from app.handlers import SAME, STOP_OFF, STOP_ON, Studio, checked, owner_of
+from app.handlers import SAME, STOP_OFF, STOP_ON, Studio, checked, colored, owner_of
 from app.lane import LaneError, Stopped
 from app.plain import request_name
 from jointdit_core import JointDiTOutput
 from jointdit_core.decoding import InputError
-from jointdit_core.geometry.disparity import colorize
 from jointdit_core.geometry.export import write_png16
 from jointdit_core.reading import read_image
 
@@ -80,7 +79,7 @@ class Batch:
                     report.append(f"{path.name}: {str(end) or 'Stopped.'} Nothing was made from here on.")
                     break
                 shown = folder / "shown.png"
-                Image.fromarray(colorize(news.disparity, colormap)).save(shown)
+                Image.fromarray(colored(news.disparity, colormap)).save(shown)
                 packed.write(write_png16(folder / "depth.png", np.asarray(news.disparity)), f"{name}-depth16.png")
                 packed.write(shown, f"{name}-depth.png")
                 report.append(f"{path.name}: done, seed {asked.seed}, {asked.steps} steps")

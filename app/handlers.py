@@ -39,6 +39,7 @@ from jointdit_core.worlds import captions, sample_scene
 
 VISIT_S = 6 * 3600  # files of a page that never said goodbye are kept this long
 FOV_RANGE_DEG, FAR_OVER_NEAR_RANGE = (10, 120), (1.5, 50)  # of the lift's sliders
+REVERSED = "_r"  # as matplotlib names them
 SAME: Any = gr.skip()
 STOP_ON, STOP_OFF = gr.update(interactive=True), gr.update(interactive=False)
 
@@ -150,7 +151,7 @@ class Studio:
 
         yield Panel(
             rgb=given if given_rgb else SAME,
-            depth=colorize(given, colormap) if given_depth else SAME,
+            depth=colored(given, colormap) if given_depth else SAME,
             bar=words.run_bar("Starting …"),
             stop=STOP_ON,
             seed=asked.seed,
@@ -164,7 +165,7 @@ class Studio:
                 shown = news.image
                 yield Panel(
                     rgb=news.image if fresh and not kept_rgb else SAME,
-                    depth=colorize(news.disparity, colormap) if fresh and not kept_depth else SAME,
+                    depth=colored(news.disparity, colormap) if fresh and not kept_depth else SAME,
                     bar=words.running(news),
                 )
         except Stopped:  # `stop` shows what there is
@@ -204,7 +205,7 @@ class Studio:
         folder = self.sessions.new_result(owner, result.settings.prompt or result.settings.task)
         return Panel(
             rgb=result.image,
-            depth=colorize(result.disparity, colormap),
+            depth=colored(result.disparity, colormap),
             bar=bar,
             stop=STOP_OFF,
             caption=words.caption(result),
@@ -262,7 +263,24 @@ class Studio:
 
     def recolor(self, result: Result | None, colormap: str) -> Any:
         """Show the depth in another colour map."""
-        return SAME if result is None else colorize(result.disparity, colormap)
+        return SAME if result is None else colored(result.disparity, colormap)
+
+    def compare(self, result: Result | None, colormap: str, comparing: bool) -> tuple:
+        """Swap the picture for a slider between the picture and its depth, or back.
+
+        Returns:
+            Whether it compares now, the picture, the slider, and the button's next offer.
+        """
+        if result is None:
+            raise refusal("There is no picture yet; press Generate first.")
+        if comparing:
+            return False, gr.update(visible=True), gr.update(visible=False), "Compare"
+        pair = self.pair(result, colormap, True)
+        return True, gr.update(visible=False), gr.update(value=pair, visible=True), "RGB alone"
+
+    def pair(self, result: Result | None, colormap: str, comparing: bool) -> Any:
+        """Return the picture and its depth for the slider, where it is shown."""
+        return (result.image, colored(result.disparity, colormap)) if comparing and result is not None else SAME
 
     # Between the tabs.
 
@@ -351,6 +369,11 @@ def restored(asked: Settings | None) -> list:
     guidance = SAME if asked.guidance is None else asked.guidance
     values = asked.prompt, asked.seed, False, asked.steps, guidance, asked.looseness
     return [value for task in words.TASK_TITLES for value in (values if task == asked.task else (SAME,) * 6)]
+
+
+def colored(disparity: np.ndarray, look: str) -> np.ndarray:
+    """Colour a disparity map; a look is a colour map's name, followed by `REVERSED` for one that is turned round."""
+    return colorize(disparity, look.removesuffix(REVERSED), invert=look.endswith(REVERSED))
 
 
 def owner_of(request: gr.Request) -> str:

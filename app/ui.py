@@ -10,7 +10,7 @@ import gradio as gr
 from app import checks, endpoints, viewer, words
 from app.batch import Batch
 from app.batch import check as check_batch
-from app.handlers import FAR_OVER_NEAR_RANGE, FOV_RANGE_DEG, Panel, Studio
+from app.handlers import FAR_OVER_NEAR_RANGE, FOV_RANGE_DEG, REVERSED, Panel, Studio
 from app.memory import Memory
 from app.plain import PlainBlocks
 from app.tabs import PICTURE, QUIET, Tab, depth_tab, image_tab, text_tab
@@ -47,6 +47,7 @@ class Results:
     scene: gr.HTML
     reset: gr.Button
     estimate: gr.Button
+    compare: tuple[gr.Button, gr.ImageSlider]
     use_image: gr.Button
     use_depth: gr.Button
     downloads: Files
@@ -102,14 +103,29 @@ def _results() -> Results:
     with gr.Row(elem_id="trio"):
         with gr.Column():
             rgb = gr.Image(label="RGB", alt_text="The picture", elem_classes="picture", elem_id="rgb", **PICTURE)
-            use_image = gr.Button("Use this image →", size="sm", elem_classes="flow")
+            compared = gr.ImageSlider(
+                label="RGB ↔ depth",
+                visible=False,
+                format="png",
+                interactive=False,
+                buttons=["fullscreen"],
+                elem_classes="picture",
+                elem_id="compared",
+            )
+            with gr.Row(elem_classes="under"):
+                compare = gr.Button("Compare", size="sm", min_width=90)
+                use_image = gr.Button("Use this image →", size="sm", elem_classes="flow")
         with gr.Column():
             depth = gr.Image(
                 label="Depth", alt_text="The depth of the picture", elem_classes="picture", elem_id="depth", **PICTURE
             )
             with gr.Row(elem_classes="under"):
                 colormap = gr.Dropdown(
-                    [(name.capitalize(), name) for name in COLORMAPS],
+                    [
+                        (f"{name.capitalize()}{word}", name + end)
+                        for word, end in (("", ""), (", reversed", REVERSED))
+                        for name in COLORMAPS
+                    ],
                     value="spectral",
                     label="Colours",
                     show_label=False,
@@ -157,7 +173,7 @@ def _results() -> Results:
                     gr.Checkbox(lift.smooth, label="Smooth 8-bit steps", min_width=80, elem_classes="compact"),
                 ]
     panel = Panel(rgb, depth, bar, stop, caption, gr.State(None), None)
-    flow = (reset, estimate, use_image, use_depth)
+    flow = (reset, estimate, (compare, compared), use_image, use_depth)
     return Results(panel, colormap, controls, scene, *flow, downloads, make_parallax, parallax, copy_link)
 
 
@@ -236,6 +252,10 @@ def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], resu
     results.reset.click(None, js=viewer.RESET, **QUIET)
     results.estimate.click(studio.estimate_camera, result, results.lift[:2], **QUIET)
     results.colormap.input(studio.recolor, [result, results.colormap], results.panel.depth, **QUIET)
+    (compare, compared), comparing = results.compare, gr.State(False)
+    seen = [result, results.colormap, comparing]
+    compare.click(studio.compare, seen, [comparing, results.panel.rgb, compared, compare], **QUIET)
+    gr.on([result.change, results.colormap.input], studio.pair, seen, compared, **QUIET)
 
     image, memory = task_tabs["depth_estimation"].image, Memory(studio)
     image.upload(memory.opened, image, [results.lift[0], *_restorable(task_tabs)], **QUIET)

@@ -342,6 +342,18 @@ def test_earlier_runs_are_kept_once_newest_first_and_without_examples(studio, re
     assert not Memory(studio).recall([])["visible"]
 
 
+def test_compare_swaps_the_picture_for_a_slider_and_back(studio, result):
+    comparing, picture, slider, offer = studio.compare(result, "gray_r", False)
+    assert comparing and not picture["visible"] and slider["visible"] and offer == "RGB alone"
+    image, depth = slider["value"]
+    np.testing.assert_array_equal(image, result.image)
+    np.testing.assert_array_equal(depth, 255 - studio.pair(result, "gray", True)[1])
+    assert studio.pair(result, "gray", False) is SAME
+    assert studio.compare(result, "gray", True)[0] is False
+    with pytest.raises(gr.Error, match="no picture"):
+        studio.compare(None, "gray", False)
+
+
 def test_a_page_without_examples_opens_empty(studio):
     assert all(part is SAME for part in studio.welcome("gray", visitor()))
 

@@ -129,6 +129,13 @@ def test_all_three_tabs_one_after_the_other(page):
     photo = np.asarray(Image.fromarray(rgb).crop((4, 26, 252, 252)).resize((16, 16), Image.Resampling.BOX), float)
     assert np.median(np.abs(shown - photo)) < 25
 
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator("#compared img").first).to_be_visible()
+    expect(page.locator("#rgb")).not_to_be_visible()
+    page.get_by_role("button", name="RGB alone").click()
+    expect(page.locator("#rgb img")).to_be_visible()
+    expect(page.locator("#compared")).not_to_be_visible()
+
     page.get_by_role("button", name="Use this image").click()
     expect(page.get_by_role("tab", name="Image → depth")).to_have_attribute("aria-selected", "true")
     expect(page.get_by_role("tabpanel").locator("img:visible").first).to_be_visible()
