@@ -80,7 +80,7 @@ PRESETS = {
         dtype=torch.float32,
         tasks={
             "joint_generation": TaskDefaults({"draft": 8, "standard": 20, "fine": 40}, 3.5),
-            "depth_estimation": TaskDefaults({"draft": 4, "standard": 10, "fine": 20}, 1.0),
+            "depth_estimation": TaskDefaults({"draft": 1, "standard": 4, "fine": 10}, 1.0),
             "depth_to_image": TaskDefaults({"draft": 8, "standard": 20, "fine": 40}, 3.5),
         },
     ),
