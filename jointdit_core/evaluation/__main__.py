@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for report.md, report.json and the sheets")
     parser.add_argument("--scenes", type=int, default=256, help="(default: %(default)s)")
-    parser.add_argument("--depth-steps", type=int, nargs="+", default=[10, 20, 4, 1], help="(default: %(default)s)")
+    parser.add_argument("--depth-steps", type=int, nargs="+", default=[4, 20, 8, 1], help="(default: %(default)s)")
     parser.add_argument("--steps", type=int, default=20, help="of the generating tasks (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=3.5, help="(default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")

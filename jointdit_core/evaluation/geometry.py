@@ -26,7 +26,7 @@ from .geometry_worlds import FIRST_SEED, World, draw, quantise
 ROOM = 256  # side of the rooms' maps
 EDGES = 512  # side of the rays behind the edge cut's maps of half that size
 LENSES = (35.0, 90.0)  # degrees; the rooms' own span 38 to 62 only
-STEPS = 10  # of the model's estimates
+STEPS = 4  # of the model's estimates
 
 
 def main(arguments: list[str] | None = None) -> None:
