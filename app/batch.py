@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
-import numpy as np
 from PIL import Image
 
 from app import words
@@ -56,7 +55,7 @@ class Batch:
         studio, owner = self.studio, owner_of(request)
         asked = studio.settings("depth_estimation", "", seed, randomize, steps, None, looseness)
         folder = studio.sessions.new_result(owner, "many pictures")
-        archive, report = folder / "jointdit-depth.zip", []
+        archive, report, done = folder / "jointdit-depth.zip", [], 0
         with zipfile.ZipFile(archive, "w") as packed:
             for number, path in enumerate(map(Path, paths), 1):
                 name = f"{number:03d}-{path.stem}"
@@ -80,11 +79,11 @@ class Batch:
                     break
                 shown = folder / "shown.png"
                 Image.fromarray(colored(news.disparity, colormap)).save(shown)
-                packed.write(write_png16(folder / "depth.png", np.asarray(news.disparity)), f"{name}-depth16.png")
+                packed.write(write_png16(folder / "depth.png", news.disparity), f"{name}-depth16.png")
                 packed.write(shown, f"{name}-depth.png")
+                done += 1
                 report.append(f"{path.name}: done, seed {asked.seed}, {asked.steps} steps")
             packed.writestr("report.txt", "\n".join(report) + "\n")
-        done = sum(": done" in line for line in report)
         text = f"{done} of {len(paths)} pictures done; the archive's report names each."
         yield Row(words.run_bar(text, 1.0), STOP_OFF, gr.update(value=str(archive), visible=True))
 

@@ -13,21 +13,32 @@ from jointdit_core import reading
 RIGHT = gr.validate(True, "")
 
 
-def joint_generation(prompt: str, *numbers: Any) -> tuple:
+def joint_generation(prompt: str, seed: Any, randomize: bool, steps: Any, guidance: Any) -> tuple:
     """Check what the run is about to get."""
-    return verdict(inputs.check_prompt, prompt), *_verdicts(*numbers)[:-1]
+    return verdict(inputs.check_prompt, prompt), *_run(seed, randomize, steps), verdict(inputs.check_guidance, guidance)
 
 
-def depth_estimation(image_path: str | None, seed: float, randomize: bool, *numbers: Any) -> tuple:
+def depth_estimation(image_path: str | None, seed: Any, randomize: bool, steps: Any, looseness: Any) -> tuple:
     """Check what the run is about to get."""
-    seed, randomize, steps, _, looseness = _verdicts(seed, randomize, numbers[0], 0, *numbers[1:])
-    return verdict(reading.read_image, image_path), seed, randomize, steps, looseness
+    picture, loose = verdict(reading.read_image, image_path), verdict(inputs.check_looseness, looseness)
+    return picture, *_run(seed, randomize, steps), loose
 
 
-def depth_to_image(prompt: str, depth_path: str | None, kind: str, polarity: str, *numbers: Any) -> tuple:
+def depth_to_image(
+    prompt: str,
+    depth_path: str | None,
+    kind: str,
+    polarity: str,
+    seed: Any,
+    randomize: bool,
+    steps: Any,
+    guidance: Any,
+    looseness: Any,
+) -> tuple:
     """Check what the run is about to get."""
-    depth = verdict(reading.read_depth, depth_path, kind, polarity)
-    return verdict(inputs.check_prompt, prompt, False), depth, RIGHT, RIGHT, *_verdicts(*numbers)
+    text, depth = verdict(inputs.check_prompt, prompt, False), verdict(reading.read_depth, depth_path, kind, polarity)
+    held = verdict(inputs.check_guidance, guidance), verdict(inputs.check_looseness, looseness)
+    return text, depth, RIGHT, RIGHT, *_run(seed, randomize, steps), *held
 
 
 def verdict(check: Callable, *arguments: Any) -> dict:
@@ -39,12 +50,6 @@ def verdict(check: Callable, *arguments: Any) -> dict:
     return RIGHT
 
 
-def _verdicts(seed: Any, randomize: bool, steps: Any, guidance: Any, looseness: Any = 0) -> tuple:
-    """Verdicts on a run's numbers, one each."""
-    return (
-        RIGHT if randomize else verdict(inputs.check_seed, seed),
-        RIGHT,
-        verdict(inputs.check_steps, steps),
-        verdict(inputs.check_guidance, guidance),
-        verdict(inputs.check_looseness, looseness),
-    )
+def _run(seed: Any, randomize: bool, steps: Any) -> tuple:
+    """Verdicts on the numbers that every run has."""
+    return RIGHT if randomize else verdict(inputs.check_seed, seed), RIGHT, verdict(inputs.check_steps, steps)

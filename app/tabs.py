@@ -95,22 +95,10 @@ def depth_tab(studio: Studio) -> Tab:
     with gr.Tab(words.TASK_TITLES["depth_to_image"], id="depth_to_image"):
         file = gr.File(label="Depth map · PNG or NPY", file_types=[".png", ".npy"], height=100, elem_id="depth-file")
         preview = gr.Image(label="As read: near is white", visible=False, height=120, elem_id="as-read", **PICTURE)
-        with gr.Row():
-            kind = gr.Radio(
-                [("Relative (disparity)", reading.RELATIVE), ("Metric (distance)", reading.LINEAR)],
-                value=reading.RELATIVE,
-                label="What the values are",
-                show_label=False,
-                elem_classes="segments",
-            )
-        with gr.Row():
-            polarity = gr.Radio(
-                [("Near is bright", reading.NEAR_IS_BRIGHT), ("Near is dark", reading.NEAR_IS_DARK)],
-                value=reading.NEAR_IS_BRIGHT,
-                label="Which end is near",
-                show_label=False,
-                elem_classes="segments",
-            )
+        kinds = [("Relative (disparity)", reading.RELATIVE), ("Metric (distance)", reading.LINEAR)]
+        kind = _segments(kinds, reading.RELATIVE, "What the values are")
+        polarities = [("Near is bright", reading.NEAR_IS_BRIGHT), ("Near is dark", reading.NEAR_IS_DARK)]
+        polarity = _segments(polarities, reading.NEAR_IS_BRIGHT, "Which end is near")
         prompt = gr.Textbox(
             label="Prompt",
             placeholder="what the picture should show",
@@ -122,16 +110,19 @@ def depth_tab(studio: Studio) -> Tab:
         return Tab(*controls, prompt=prompt, depth=(file, kind, polarity, preview))
 
 
+def _segments(choices: list[tuple[str, str]], value: str, label: str) -> gr.Radio:
+    """Draw a choice as one bar of segments, in a row of its own: beside a prompt it would get into its box."""
+    with gr.Row():
+        return gr.Radio(choices, value=value, label=label, show_label=False, elem_classes="segments", interactive=True)
+
+
 def _run_controls(action: str, defaults: TaskDefaults, given: str = "") -> tuple:
     """Draw quality, button and settings; return (button, seed, randomize, steps, guidance or None, looseness or None).
 
     `given` names what the task is given, "picture" or "depth".
     """
     steps_of = {quality: defaults.steps[quality] for _, quality in QUALITIES}
-    with gr.Row():  # a row of its own keeps it out of the prompt's box
-        quality = gr.Radio(
-            QUALITIES, value="standard", label="Quality", show_label=False, elem_classes="segments", interactive=True
-        )
+    quality = _segments(QUALITIES, "standard", "Quality")
     button = gr.Button(action, variant="primary", size="lg")
     with gr.Accordion("Settings", open=False, elem_classes="settings"):
         with gr.Row(elem_classes="pair"):

@@ -87,9 +87,10 @@ def build(studio: Studio, status: str) -> gr.Blocks:
                 gr.HTML(words.vocabulary(), elem_id="vocabulary", js_on_load=ADD_WORD)
         endpoints.offer(studio)  # first, since the first event of a name gets it
         _wire_runs(studio, task_tabs, results)
+        restorable = _restorable(task_tabs)
         _wire_results(studio, tabs, task_tabs, results)
-        _wire_examples(studio, page, tabs, task_tabs, results, gallery)
-        _wire_memory(studio, page, [tabs, *_restorable(task_tabs)], results, earlier)
+        _wire_examples(studio, page, tabs, task_tabs, restorable, results, gallery)
+        _wire_memory(Memory(studio), page, tabs, task_tabs["depth_estimation"].image, restorable, results, earlier)
         page.unload(studio.leave)
     page.on_failure = studio.lane.forget
     return page
@@ -257,8 +258,7 @@ def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], resu
     compare.click(studio.compare, seen, [comparing, results.panel.rgb, compared, compare], **QUIET)
     gr.on([result.change, results.colormap.input], studio.pair, seen, compared, **QUIET)
 
-    image, memory = task_tabs["depth_estimation"].image, Memory(studio)
-    image.upload(memory.opened, image, [results.lift[0], *_restorable(task_tabs)], **QUIET)
+    image = task_tabs["depth_estimation"].image
     results.use_image.click(studio.use_image, result, [tabs, image], **QUIET)
 
     file, kind, polarity, preview = task_tabs["depth_to_image"].depth
@@ -267,9 +267,18 @@ def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], resu
         changed(studio.preview_depth, [file, kind, polarity], preview, **QUIET)
 
 
-def _wire_memory(studio: Studio, page: gr.Blocks, restorable: list, results: Results, earlier: gr.Dropdown) -> None:
-    """Wire links that carry settings, and the settings of earlier runs, which only the browser keeps."""
-    memory = Memory(studio)
+def _wire_memory(
+    memory: Memory,
+    page: gr.Blocks,
+    tabs: gr.Tabs,
+    image: gr.Image,
+    controls: list,
+    results: Results,
+    earlier: gr.Dropdown,
+) -> None:
+    """Wire pictures and links that carry settings, and the settings of earlier runs, which only the browser keeps."""
+    image.upload(memory.opened, image, [results.lift[0], *controls], **QUIET)
+    restorable = [tabs, *controls]
     given, kept = gr.Textbox(visible=False), gr.BrowserState([], storage_key="jointdit-runs", secret="not a secret")
     from_link = "() => [new URLSearchParams(location.search).get('settings')]"
     page.load(memory.reopen, given, restorable, js=from_link, **QUIET)
@@ -294,12 +303,13 @@ def _wire_examples(
     page: gr.Blocks,
     tabs: gr.Tabs,
     task_tabs: dict[str, Tab],
+    restorable: list,
     results: Results,
     gallery: gr.Gallery | None,
 ) -> None:
     file, kind, polarity, preview = task_tabs["depth_to_image"].depth
     given = [task_tabs["depth_estimation"].image, file, kind, polarity]
-    outputs = [*results.panel[:-1], tabs, *given, *_restorable(task_tabs)]
+    outputs = [*results.panel[:-1], tabs, *given, *restorable]
     page.load(studio.welcome, results.colormap, list(results.panel[:-1]), **QUIET)
     if gallery is not None:
         opened = gallery.select(studio.open_example, results.colormap, outputs, **QUIET)

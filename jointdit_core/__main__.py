@@ -16,12 +16,12 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .presets import PRESETS, load
 from .reading import LINEAR, NEAR_IS_BRIGHT, NEAR_IS_DARK, RELATIVE, read_depth, read_image
+from .request import DRAWN_SEEDS
 from .results import LiftSettings, Result, Settings, write_files
 
 logger = logging.getLogger(__name__)
 
 PICTURES, MAPS = (".png", ".jpg", ".jpeg", ".webp"), (".png", ".npy")  # what is taken out of a folder
-SEEDS = 2**32
 TASKS = {"generate": "joint_generation", "depth": "depth_estimation", "from-depth": "depth_to_image"}
 
 
@@ -151,7 +151,7 @@ def _run(args: argparse.Namespace) -> int:
     for name, read in tqdm(runs, desc=args.command, unit="run", disable=len(runs) == 1):
         try:
             prompt, given, fov_deg = read()
-            seed = secrets.randbelow(SEEDS) if args.seed is None else args.seed
+            seed = secrets.randbelow(DRAWN_SEEDS) if args.seed is None else args.seed
             asked = Settings(task, prompt, seed, steps, guidance, preset.name, getattr(args, "looseness", 0.0))
             began = time.monotonic()
             output = asked.run(pipe, given)
