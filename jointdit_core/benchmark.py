@@ -343,6 +343,13 @@ def main(arguments: list[str]) -> None:
     options = parse(arguments)
     config = TINY if options.tiny else FULL
     dtype = torch.float32 if options.device.type == "cpu" else torch.bfloat16
+    about = {
+        "network": "tiny" if options.tiny else "full size",
+        "weights": "random",
+        "dtype": str(dtype).removeprefix("torch."),
+        "steps": options.steps,
+        "torch": torch.__version__,
+    }
     done: list[Row] = []
     for size in options.sizes:
         rows, ends = [], {}
@@ -354,16 +361,11 @@ def main(arguments: list[str]) -> None:
                 sys.stderr.write(f"{name}, {size} px: not enough memory on this card, left out\n")
                 continue
             rows.append(row)
-        compare(rows, ends)
+            compare(rows, ends)
+            # Row by row, so that a run cut short keeps what it measured.
+            content = {**about, "rows": [asdict(row) for row in [*done, *rows]]}
+            options.json.write_text(json.dumps(content, indent=1) + "\n")
         done += rows
-    about = {
-        "network": "tiny" if options.tiny else "full size",
-        "weights": "random",
-        "dtype": str(dtype).removeprefix("torch."),
-        "steps": options.steps,
-        "torch": torch.__version__,
-    }
-    options.json.write_text(json.dumps({**about, "rows": [asdict(row) for row in done]}, indent=1) + "\n")
     sys.stdout.write(format_table(done) + "\n\n")
     sys.stdout.write(f"All rows measured in this run: {', '.join(f'{key} {value}' for key, value in about.items())}.\n")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,9 +16,10 @@ from ..model.autoencoder import AutoencoderPatchPCA
 from ..pipeline import JointDiTPipeline
 from ..worlds import VOCABULARY
 from .cache import CacheConfig, LatentPairs, write_cache
-from .fit_autoencoder import fit_autoencoder, train_refiner
+from .fit_autoencoder import fit_autoencoder
 from .loop import TrainConfig, Trainer
 from .mini import MiniConfig, build_mini, build_tokenizer, forget_origin
+from .refiner import train_refiner
 from .sigmas import MINI_SAMPLING
 from .text import train_text
 
@@ -33,11 +36,6 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--channels", type=int, default=16, help="latent channels (default: %(default)s)")
     fit.add_argument("--patch", type=int, default=16, help="patch size in pixels (default: %(default)s)")
     fit.add_argument("--whitening", type=float, default=0.5, help="0 none, 1 full (default: %(default)s)")
-
-    refine = commands.add_parser("refiner", help="train the residual network that polishes the autoencoder's decoding")
-    refine.add_argument("--autoencoder", type=Path, required=True, help="folder of the autoencoder, changed in place")
-    refine.add_argument("--minutes", type=float, default=3)
-    refine.add_argument("--scenes", type=int, default=2048, help="scenes it learns from (default: %(default)s)")
 
     cache = commands.add_parser("cache", help="draw worlds and keep their latents on disk")
     cache.add_argument("--autoencoder", type=Path, required=True, help="folder of the autoencoder")
@@ -76,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--frozen", action="store_true", help="train only what JointDiT adds, as the paper does")
     train.add_argument("--balanced", action="store_true", help="ablation: both noise levels always equal")
     train.add_argument("--no-semantic", action="store_true", help="ablation: no labels of the worlds beside the loss")
+
+    refine = commands.add_parser("refiner", help="teach the decoder of a trained mini to polish what the mini makes")
+    refine.add_argument("--model", type=Path, required=True, help="folder of the mini; its autoencoder is changed")
+    refine.add_argument("--minutes", type=float, default=30, help="how long (default: %(default)s)")
+    refine.add_argument("--scenes", type=int, default=1536, help="scenes it learns from (default: %(default)s)")
     return parser
 
 
@@ -94,30 +97,29 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _begin(args: argparse.Namespace) -> tuple[JointDiTPipeline, LatentPairs]:
-    """Load or make the model, and the pairs it learns from."""
+def _begin(args: argparse.Namespace) -> tuple[JointDiTPipeline, Callable[[], LatentPairs]]:
+    """Load or make the model, and say how to load the pairs it learns from."""
     if args.model:
         pipeline = JointDiTPipeline.from_pretrained(args.model, dtype=torch.float32)
-        return pipeline, LatentPairs.load(args.cache, pipeline.vae, len(pipeline.tokenizer), _device())
-    vae, config = (
-        AutoencoderPatchPCA.from_pretrained(args.autoencoder),
-        replace(MINI, adaptive_weights=args.adaptive_weights),
-    )
-    pairs = LatentPairs.load(args.cache, vae, len(build_tokenizer(VOCABULARY, MINI.text_length)), _device())
-    return build_mini(config, vae, VOCABULARY, args.seed, pairs.token_std()), pairs
+        return pipeline, partial(LatentPairs.load, args.cache, pipeline.vae, len(pipeline.tokenizer), _device())
+    vae = AutoencoderPatchPCA.from_pretrained(args.autoencoder)
+    config = replace(MINI, adaptive_weights=args.adaptive_weights)
+    vocabulary = len(build_tokenizer(VOCABULARY, MINI.text_length))
+    load = partial(LatentPairs.load, args.cache, vae, vocabulary, _device())
+    return build_mini(config, vae, VOCABULARY, args.seed, load().token_std()), load
 
 
 def _train_text(args: argparse.Namespace) -> None:
-    pipeline, pairs = _begin(args)
+    pipeline, load = _begin(args)
     torch.manual_seed(args.seed)
-    error = train_text(pipeline, pairs, args.minutes)
+    error = train_text(pipeline, load(), args.minutes)
     logging.info("mean squared error of the clean tokens, from captions never seen: %.4f", error)
     forget_origin(pipeline, pipeline.vae, pipeline.transformer)
     pipeline.save_pretrained(args.out, max_shard_size="9MB")
 
 
 def _train(args: argparse.Namespace) -> None:
-    pipeline, pairs = _begin(args)
+    pipeline, load = _begin(args)
     config = TrainConfig(
         minutes=args.minutes,
         batch_size=args.batch_size,
@@ -133,8 +135,15 @@ def _train(args: argparse.Namespace) -> None:
         seed=args.seed,
     )
     trainer = Trainer(pipeline, config, args.state, args.out)
-    trainer.run(pairs)
+    trainer.run(load)
     trainer.accelerator.end_training()
+
+
+def _train_refiner(args: argparse.Namespace) -> None:
+    pipeline = JointDiTPipeline.from_pretrained(args.model, dtype=torch.float32).to(_device())
+    train_refiner(pipeline, args.scenes, args.minutes)
+    forget_origin(pipeline.vae)
+    pipeline.vae.save_pretrained(args.model / "vae")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -145,8 +154,9 @@ def main(arguments: list[str] | None = None) -> None:
     """
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if args.command in ("train", "text"):
-        (_train if args.command == "train" else _train_text)(args)
+    on_a_model = {"train": _train, "text": _train_text, "refiner": _train_refiner}
+    if args.command in on_a_model:
+        on_a_model[args.command](args)
         return
     tokenizer = build_tokenizer(VOCABULARY, MINI.text_length)
     if args.command == "autoencoder":
@@ -157,12 +167,8 @@ def main(arguments: list[str] | None = None) -> None:
     if args.command == "checker":
         pairs = LatentPairs.load(args.cache, vae, len(tokenizer), _device())
         train_checker(pairs, vae, args.steps, args.out)
-    elif args.command == "cache":
-        write_cache(args.out, CacheConfig(args.scenes, samples=args.samples), vae, tokenizer, args.batch_size)
     else:
-        train_refiner(vae, args.scenes, args.minutes, tokenizer)
-        forget_origin(vae)
-        vae.save_pretrained(args.autoencoder)
+        write_cache(args.out, CacheConfig(args.scenes, samples=args.samples), vae, tokenizer, args.batch_size)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fitting the patch autoencoder to worlds and training the network that polishes its decoding.
+"""Fitting the patch autoencoder to worlds.
 
 Letters: B images, H x W pixels.
 """
@@ -6,21 +6,18 @@ Letters: B images, H x W pixels.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import torch
-from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
 from ..encode import disparity_to_image
 from ..model.autoencoder import AutoencoderPatchPCA
 from .cache import render_worlds
-from .timed import timed_steps
 
 FIT_SEED, TEST_SEED = 500_000, 600_000  # apart from the seeds of training and evaluation
 SIZE, SAMPLES, BATCH = 256, 2, 8
 REFINE_CHANNELS, REFINE_BLOCKS = 96, 4
-REFINE_RATE, REFINE_WARMUP, REFINE_CLIP = 1e-3, 100, 0.1  # at 2e-3 without the last two its output died to 0
-REFINE_NOISE = 0.5  # most that is added to scaled latents: what is generated is never as exact as what was encoded
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +45,20 @@ def draw_images(
     return rgb, depth
 
 
-def psnr(vae: AutoencoderPatchPCA, images: torch.Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of images (B, 3, H, W) in [-1, 1] through the autoencoder."""
-    with torch.inference_mode():
-        error = torch.cat(
-            [(vae(part).sample.clamp(-1, 1) - part).square().mean((1, 2, 3)) for part in images.float().split(16)]
-        )
+@torch.inference_mode()
+def psnr(decode: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, given: torch.Tensor) -> float:
+    """Peak signal-to-noise ratio of pictures.
+
+    Args:
+        decode: Makes (B, 3, H, W), about [-1, 1], of what it is given.
+        images: (B, 3, H, W) in [-1, 1] that they should be.
+        given: (B, ...) what they are made of.
+
+    Returns:
+        Mean over the pictures, in dB.
+    """
+    parts = zip(images.float().split(16), given.float().split(16), strict=True)
+    error = torch.cat([(decode(part).clamp(-1, 1) - image).square().mean((1, 2, 3)) for image, part in parts])
     return float((10 * torch.log10(4 / error)).mean())
 
 
@@ -82,50 +87,14 @@ def fit_autoencoder(
     vae = AutoencoderPatchPCA.fit(
         images, channels, patch, whitening, refine_channels=REFINE_CHANNELS, refine_blocks=REFINE_BLOCKS
     )
-    _log_psnr(vae, *draw_images(TEST_SEED, 64, tokenizer, device))
+    test = torch.stack(draw_images(TEST_SEED, 64, tokenizer, device), 1)
+    log_psnr("drawn", lambda x: vae(x).sample, test, test)
     return vae
 
 
-def train_refiner(vae: AutoencoderPatchPCA, scenes: int, minutes: float, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Train the decoder's residual network; the latents stay as they are.
-
-    Args:
-        vae: The fitted autoencoder, changed in place, on the device to train on.
-        scenes: Scenes to learn from, a multiple of 8.
-        minutes: How long.
-        tokenizer: The mini's tokenizer.
-    """
-    device = vae.device
-    images = torch.cat(draw_images(FIT_SEED, scenes, tokenizer, device)).to(device)
-    test = [part.to(device) for part in draw_images(TEST_SEED, 64, tokenizer, device)]
-    _log_psnr(vae, *test)
-    fit_refiner(vae, images, minutes)
-    _log_psnr(vae.eval(), *test)
-
-
-def fit_refiner(vae: AutoencoderPatchPCA, images: torch.Tensor, minutes: float) -> None:
-    """Train the decoder's residual network on given pictures, half of them with noise of any strength in their latents.
-
-    Args:
-        vae: The fitted autoencoder, changed in place.
-        images: (B, 3, H, W) in [-1, 1], on its device.
-        minutes: How long.
-    """
-    vae.requires_grad_(False)
-    vae.refiner.requires_grad_(True)
-    optimizer = torch.optim.AdamW(vae.refiner.parameters(), lr=REFINE_RATE, weight_decay=0.0)
-    for _ in timed_steps("refiner", minutes, optimizer, REFINE_RATE, REFINE_WARMUP):
-        clean = images[torch.randint(len(images), (BATCH,), device=images.device)].float()
-        with torch.no_grad():
-            latents = vae.encode(clean).latent_dist.mode()
-            strength = REFINE_NOISE * (2 * torch.rand(BATCH, 1, 1, 1, device=images.device) - 1).clamp_min(0)
-            latents += strength / vae.config.scaling_factor * torch.randn_like(latents)
-        loss = F.l1_loss(vae.decode(latents).sample, clean)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.refiner.parameters(), REFINE_CLIP)
-        optimizer.step()
-        optimizer.zero_grad()
-
-
-def _log_psnr(vae: AutoencoderPatchPCA, rgb: torch.Tensor, depth: torch.Tensor) -> None:
-    logger.info("PSNR on other scenes: RGB %.1f dB, disparity %.1f dB", psnr(vae, rgb), psnr(vae, depth))
+def log_psnr(
+    name: str, decode: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, given: torch.Tensor
+) -> None:
+    """Log the `psnr` of RGB and of disparity pictures (B, 2, 3, H, W), made of `given` (B, 2, ...)."""
+    rgb, depth = (psnr(decode, *part) for part in zip(images.unbind(1), given.unbind(1), strict=True))
+    logger.info("PSNR of %s scenes: RGB %.1f dB, disparity %.1f dB", name, rgb, depth)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,13 +171,14 @@ class Trainer:
             if self.objective.teacher is not None:
                 self.objective.teacher.transformer.compile_repeated_blocks(fullgraph=True)
 
-    def run(self, pairs: LatentPairs) -> None:
+    def run(self, load: Callable[[], LatentPairs]) -> None:
         """Train until the time is up, then checkpoint and export.
 
         Args:
-            pairs: The data, on the accelerator's device.
+            load: Gives the data, on the accelerator's device. It is asked again after each checkpoint, so that worlds
+                which another process has drawn meanwhile are learnt from, too.
         """
-        config, start = self.config, time.monotonic()
+        config, start, pairs = self.config, time.monotonic(), load()
         saved, mean_loss = 0.0, None
         bar = tqdm(desc="train", unit="step", initial=self.progress.step, disable=not self.accelerator.is_main_process)
         while (elapsed := self._agree(time.monotonic() - start)) < 60 * config.minutes:
@@ -188,11 +190,15 @@ class Trainer:
             if elapsed - saved > 60 * config.export_minutes:
                 self.save()
                 saved = elapsed
+                del pairs  # never two in memory
+                pairs = load()
         bar.close()
         self.save()
 
     def _agree(self, seconds: float) -> float:
         """The first process's clock, so that all of them stop and save at the same step."""
+        if self.accelerator.num_processes == 1:
+            return seconds  # without waiting for the device
         clock = torch.tensor(seconds, dtype=torch.float64, device=self.accelerator.device)
         return broadcast(clock).item()
 

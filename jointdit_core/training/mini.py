@@ -39,7 +39,7 @@ class MiniConfig:
     """
 
     size: int = 256
-    width: int = 192
+    width: int = 320
     head_width: int = 64
     num_layers: int = 2
     num_single_layers: int = 6
@@ -47,8 +47,8 @@ class MiniConfig:
     adaptive_weights: str = "released"
     prediction_type: str = "preconditioned"
     position_grid: int = 8
-    guidance_embeds: bool = False
-    text_width: int = 192
+    guidance_embeds: bool = True
+    text_width: int = 256
     text_layers: int = 2
     text_length: int = 24
 

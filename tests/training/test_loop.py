@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def test_untrained_loss_is_that_of_a_zero_velocity(vae, pairs, tmp_path):
 
 def test_a_killed_run_goes_on_where_it_saved(pipeline, pairs, tmp_path):
     first = trainer(pipeline, tmp_path)
-    first.run(pairs)
+    first.run(lambda: pairs)
     saved = {name: p.detach().clone() for name, p in first.parts.named_parameters()}
     steps = first.progress.step
     assert steps > 0
@@ -72,7 +73,7 @@ def test_the_export_is_the_average_and_runs(pipeline, pairs, tmp_path):
     pipeline.save_pretrained(tmp_path / "start")
     pipeline = JointDiTPipeline.from_pretrained(tmp_path / "start", dtype=torch.float32)
     run = trainer(pipeline, tmp_path)
-    run.run(pairs)
+    run.run(lambda: pairs)
     loaded = JointDiTPipeline.from_pretrained(tmp_path / "export", dtype=torch.float32)
     index = json.loads((tmp_path / "export" / "model_index.json").read_text())
     assert not index.get("_name_or_path"), "the folder it was trained in is nobody's business"
@@ -118,13 +119,43 @@ def test_distillation_needs_embedded_guidance(pipeline, pairs):
         objective.distill_from(TrainedParts(pipeline), 4.0)
 
 
+def test_the_teacher_guides_as_two_passes_do(pipeline, pairs, tmp_path):
+    # An untrained mini says 0 whatever it is asked.
+    for parameter in (pipeline.transformer.proj_out.weight, pipeline.transformer.norm_out.linear.weight):
+        torch.nn.init.normal_(parameter, std=0.3)
+    run = trainer(pipeline, tmp_path, distill_guidance=4.0, semantic=False)
+    x, sigmas, captions = torch.randn(8, 16, 16), torch.full((8,), 0.6), pairs.captions[:, 0]
+    scale = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    guided = run.objective.guided_velocity(x, sigmas, captions, (8, 8), scale)
+    empty = pipeline.tokenizer("", padding="max_length", return_tensors="pt").input_ids.expand_as(captions)
+    with torch.no_grad():
+        prompted, without = (run.parts(x, sigmas, ids, (8, 8), torch.ones(4))[0] for ids in (captions, empty))
+    assert (prompted - without).abs().max() > 1e-3
+    weight = torch.cat([scale, scale])[:, None, None]
+    assert torch.allclose(guided, (1 - weight) * without + weight * prompted, atol=1e-5)
+    before = [p.clone() for p in run.objective.teacher.parameters()]
+    run.step(pairs, 0.0)
+    assert all(map(torch.equal, before, run.objective.teacher.parameters())), "the teacher stays as it was"
+
+
+def test_worlds_drawn_meanwhile_are_learnt_from_after_a_checkpoint(pipeline, pairs, tmp_path):
+    asked = []
+
+    def load():
+        asked.append(time.monotonic())
+        return pairs
+
+    trainer(pipeline, tmp_path, minutes=0.1, export_minutes=0.02).run(load)
+    assert len(asked) >= 2
+
+
 def test_sigma_is_not_rounded_under_autocast(pipeline, pairs):
     seen = []
     parts = TrainedParts(pipeline)
     parts.transformer.time_text_embed.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     sigmas = torch.full((8,), 0.7312)
     with torch.autocast("cpu", torch.bfloat16):
-        parts(torch.randn(8, 16, 16), sigmas, pairs.captions[:, 0], (8, 8), None)
+        parts(torch.randn(8, 16, 16), sigmas, pairs.captions[:, 0], (8, 8), torch.ones(4))
     assert torch.equal(seen[0], sigmas * 1000)
 
 
