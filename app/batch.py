@@ -12,9 +12,10 @@ from PIL import Image
 
 from app import words
 from app.checks import RIGHT, verdict
-from app.handlers import SAME, STOP_OFF, STOP_ON, Studio, checked, colored, owner_of
+from app.handlers import STOP_OFF, STOP_ON, Studio
 from app.lane import LaneError, Stopped
 from app.plain import request_name
+from app.shown import SAME, checked, colored, owner_of
 from jointdit_core import JointDiTOutput
 from jointdit_core.decoding import InputError
 from jointdit_core.geometry.export import write_png16

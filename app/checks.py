@@ -13,9 +13,12 @@ from jointdit_core import reading
 RIGHT = gr.validate(True, "")
 
 
-def joint_generation(prompt: str, seed: Any, randomize: bool, steps: Any, guidance: Any) -> tuple:
-    """Check what the run is about to get."""
-    return verdict(inputs.check_prompt, prompt), *_run(seed, randomize, steps), verdict(inputs.check_guidance, guidance)
+def joint_generation(
+    prompt: str, seed: Any, randomize: bool, steps: Any, guidance: Any, size: str, variants: Any
+) -> tuple:
+    """Check what the run is about to get; the menu of sizes offers right ones only."""
+    how = verdict(inputs.check_guidance, guidance), RIGHT, verdict(inputs.check_variants, variants)
+    return verdict(inputs.check_prompt, prompt), *_run(seed, randomize, steps), *how
 
 
 def depth_estimation(image_path: str | None, seed: Any, randomize: bool, steps: Any, looseness: Any) -> tuple:
@@ -34,11 +37,12 @@ def depth_to_image(
     steps: Any,
     guidance: Any,
     looseness: Any,
+    variants: Any,
 ) -> tuple:
     """Check what the run is about to get."""
     text, depth = verdict(inputs.check_prompt, prompt, False), verdict(reading.read_depth, depth_path, kind, polarity)
     held = verdict(inputs.check_guidance, guidance), verdict(inputs.check_looseness, looseness)
-    return text, depth, RIGHT, RIGHT, *_run(seed, randomize, steps), *held
+    return text, depth, RIGHT, RIGHT, *_run(seed, randomize, steps), *held, verdict(inputs.check_variants, variants)
 
 
 def verdict(check: Callable, *arguments: Any) -> dict:

@@ -7,7 +7,9 @@ from dataclasses import asdict
 
 import gradio as gr
 
-from app.handlers import SAME, Panel, Studio, written
+from app.handlers import Studio
+from app.inputs import size_name
+from app.shown import SAME, Panel, written
 from jointdit_core import reading
 from jointdit_core.geometry.camera import FOV_DEG
 from jointdit_core.geometry.disparity import COLORMAPS
@@ -26,10 +28,10 @@ class Endpoints:
         self.studio = studio
 
     def joint_generation(
-        self, prompt: str, seed: float | None, steps: float, guidance: float, request: gr.Request
+        self, prompt: str, seed: float | None, steps: float, guidance: float, size: str, request: gr.Request
     ) -> Iterator[tuple]:
         """Make a picture and its depth from a prompt."""
-        run = self.studio.joint_generation(prompt, seed, seed is None, steps, guidance, COLORMAPS[0], request)
+        run = self.studio.joint_generation(prompt, seed, seed is None, steps, guidance, size, 1, COLORMAPS[0], request)
         yield from _files(run)
 
     def depth_estimation(
@@ -53,7 +55,8 @@ class Endpoints:
     ) -> Iterator[tuple]:
         """Make a picture that fits a depth map."""
         run = self.studio.depth_to_image(
-            prompt, depth_path, kind, polarity, seed, seed is None, steps, guidance, looseness, COLORMAPS[0], request
+            *(prompt, depth_path, kind, polarity, seed, seed is None, steps, guidance, looseness),
+            *(1, COLORMAPS[0], request),
         )
         yield from _files(run)
 
@@ -81,11 +84,13 @@ def offer(studio: Studio) -> None:
         seed = gr.Number(None, label="seed, none to draw one", precision=0)
         steps = {task: gr.Number(tasks[task].steps["standard"], label="steps", precision=0) for task in tasks}
         guidance = gr.Number(tasks["joint_generation"].guidance_scale, label="guidance")
+        sizes = [size_name(*size) for size in studio.preset.sizes]
+        size = gr.Dropdown(sizes, value=sizes[0], label="width x height")
         looseness = gr.Number(0, label="looseness: 0 keeps what is given exactly, 1 ignores it")
         files = [gr.File(label="RGB PNG"), gr.File(label="16-bit depth PNG"), gr.File(label="ZIP of all files")]
         outputs = [*files, gr.JSON(label="settings")]
         endpoints = {
-            "joint_generation": (programs.joint_generation, [prompt, seed, steps["joint_generation"], guidance]),
+            "joint_generation": (programs.joint_generation, [prompt, seed, steps["joint_generation"], guidance, size]),
             "depth_estimation": (programs.depth_estimation, [image, seed, steps["depth_estimation"], looseness]),
             "depth_to_image": (
                 programs.depth_to_image,

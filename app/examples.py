@@ -103,7 +103,9 @@ def make(pipe: JointDiTPipeline, preset: Preset, recipe: Recipe) -> Result:
     else:
         world = from_uint16(to_uint16(to_disparity(drawn.depth)[0].numpy()))  # exactly what the file will hold
     guidance = None if recipe.task == "depth_estimation" else defaults.guidance_scale
-    settings = Settings(recipe.task, recipe.prompt, recipe.seed, defaults.steps["standard"], guidance, preset.name)
+    size = preset.sizes[0] if recipe.task == "joint_generation" else (None, None)
+    how = defaults.steps["standard"], guidance, preset.name, 0.0, None, *size
+    settings = Settings(recipe.task, recipe.prompt, recipe.seed, *how)
     output = settings.run(pipe, None if recipe.task == "joint_generation" else world)
     return Result(np.asarray(output.image), output.disparity, settings)
 

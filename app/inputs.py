@@ -11,6 +11,7 @@ MAX_PROMPT_CHARS = 1000
 MAX_SEED = 2**32 - 1
 MAX_STEPS = 100
 MAX_GUIDANCE = 20.0
+MAX_VARIANTS = 4
 
 
 def check_prompt(text: str | None, required: bool = True, max_chars: int = MAX_PROMPT_CHARS) -> str:
@@ -80,3 +81,21 @@ def check_looseness(value: float) -> float:
 def check_guidance(value: float) -> float:
     """Return the guidance scale as float in [0, 20], else raise an InputError."""
     return check_number("The guidance", value, 0, MAX_GUIDANCE)
+
+
+def check_variants(value: float) -> int:
+    """Return the number of variants as int in [1, `MAX_VARIANTS`], else raise an InputError."""
+    return int(check_number("The number of variants", value, 1, MAX_VARIANTS, integer=True))
+
+
+def size_name(width: int, height: int) -> str:
+    """Return a size as its control holds it."""
+    return f"{width}x{height}"
+
+
+def check_size(value: str, sizes: tuple[tuple[int, int], ...]) -> tuple[int, int]:
+    """Return the (width, height) among `sizes` that a control holds, else raise an InputError."""
+    known = {size_name(*size): size for size in sizes}
+    if not isinstance(value, str) or value not in known:
+        raise InputError(f"The size must be one of {', '.join(known)}.")
+    return known[value]

@@ -7,7 +7,9 @@ from typing import Any
 import gradio as gr
 
 from app import words
-from app.handlers import SAME, Studio, checked, restored
+from app.handlers import Studio, restored
+from app.inputs import size_name
+from app.shown import SAME, checked
 from jointdit_core.geometry.camera import FOV_DEG
 from jointdit_core.reading import read_image
 from jointdit_core.results import Result, Settings, read_settings
@@ -66,9 +68,9 @@ class Memory:
         """Return settings that came from outside if they could have been made here today, else None."""
         try:
             if asked is not None:
-                self.studio.settings(
-                    asked.task, asked.prompt, asked.seed, False, asked.steps, asked.guidance, asked.looseness
-                )
+                how = asked.steps, asked.guidance, asked.looseness
+                size = None if asked.width is None else size_name(asked.width, asked.height)
+                self.studio.settings(asked.task, asked.prompt, asked.seed, False, *how, size)
         except gr.Error:
             return None
         return asked

@@ -28,6 +28,8 @@ class Tab:
     steps: gr.Slider
     guidance: gr.Slider | None = None
     looseness: gr.Slider | None = None
+    size: gr.Dropdown | None = None
+    variants: gr.Slider | None = None
     prompt: gr.Textbox | None = None
     image: gr.Image | None = None
     depth: tuple[gr.File, gr.Radio, gr.Radio, gr.Image] | None = None
@@ -35,8 +37,8 @@ class Tab:
 
     @property
     def numbers(self) -> list:
-        """Seed, randomize, steps, guidance and looseness, as the handlers take them."""
-        parts = (self.seed, self.randomize, self.steps, self.guidance, self.looseness)
+        """Seed, randomize, steps, guidance, looseness, size and variants, as the handlers take them."""
+        parts = (self.seed, self.randomize, self.steps, self.guidance, self.looseness, self.size, self.variants)
         return [part for part in parts if part is not None]
 
 
@@ -59,7 +61,7 @@ def text_tab(studio: Studio) -> Tab:
         )
         if surprise:
             surprise.click(studio.surprise, None, prompt, **QUIET)
-        return Tab(*_run_controls("Generate RGB + depth", defaults), prompt=prompt)
+        return Tab(*_run_controls("Generate RGB + depth", defaults, sizes=studio.preset.sizes), prompt=prompt)
 
 
 def image_tab(studio: Studio) -> Tab:
@@ -116,10 +118,12 @@ def _segments(choices: list[tuple[str, str]], value: str, label: str) -> gr.Radi
         return gr.Radio(choices, value=value, label=label, show_label=False, elem_classes="segments", interactive=True)
 
 
-def _run_controls(action: str, defaults: TaskDefaults, given: str = "") -> tuple:
-    """Draw quality, button and settings; return (button, seed, randomize, steps, guidance or None, looseness or None).
+def _run_controls(
+    action: str, defaults: TaskDefaults, given: str = "", sizes: tuple[tuple[int, int], ...] = ()
+) -> tuple:
+    """Draw quality, button and settings; return the first eight parts of a `Tab`, None for those a task does not have.
 
-    `given` names what the task is given, "picture" or "depth".
+    `given` names what the task is given, "picture" or "depth"; `sizes` are those to choose from where nothing is.
     """
     steps_of = {quality: defaults.steps[quality] for _, quality in QUALITIES}
     quality = _segments(QUALITIES, "standard", "Quality")
@@ -131,7 +135,7 @@ def _run_controls(action: str, defaults: TaskDefaults, given: str = "") -> tuple
         steps = gr.Slider(
             1, 100, steps_of["standard"], step=1, label="Steps", info="More steps, more detail, more time."
         )
-        guidance = looseness = None
+        guidance = looseness = size = variants = None
         if given != "picture":
             guidance = gr.Slider(
                 0, 20, defaults.guidance_scale, step=0.1, label="Guidance", info="How closely to follow the prompt."
@@ -142,6 +146,13 @@ def _run_controls(action: str, defaults: TaskDefaults, given: str = "") -> tuple
             )
             gr.HTML(words.noise_square(given), elem_id=f"square-{given}", elem_classes="square")
             looseness.change(None, looseness, js=words.move_start(given), **QUIET)
+        if sizes:
+            choices = [(words.size_title(*each), inputs.size_name(*each)) for each in sizes]
+            size = gr.Dropdown(choices, value=choices[0][1], label="Size", filterable=False)
+        if given != "picture":
+            variants = gr.Slider(
+                1, inputs.MAX_VARIANTS, 1, step=1, label="Variants", info="Made one after another, from seeds in a row."
+            )
     table = json.dumps(steps_of)
     quality.input(None, quality, steps, js=f"(quality) => ({table})[quality]", **QUIET)
     steps.change(
@@ -151,4 +162,4 @@ def _run_controls(action: str, defaults: TaskDefaults, given: str = "") -> tuple
         js=f"(steps) => Object.keys({table}).find((name) => ({table})[name] === steps) ?? null",
         **QUIET,
     )
-    return button, seed, randomize, steps, guidance, looseness
+    return button, seed, randomize, steps, guidance, looseness, size, variants

@@ -10,9 +10,10 @@ import gradio as gr
 from app import checks, endpoints, viewer, words
 from app.batch import Batch
 from app.batch import check as check_batch
-from app.handlers import FAR_OVER_NEAR_RANGE, FOV_RANGE_DEG, REVERSED, Panel, Studio
+from app.handlers import Studio
 from app.memory import Memory
 from app.plain import PlainBlocks
+from app.shown import FAR_OVER_NEAR_RANGE, FOV_RANGE_DEG, REVERSED, Panel
 from app.tabs import PICTURE, QUIET, Tab, depth_tab, image_tab, text_tab
 from jointdit_core.geometry.disparity import COLORMAPS
 from jointdit_core.results import Files, LiftSettings
@@ -100,6 +101,9 @@ def _results() -> Results:
     lift = LiftSettings()
     with gr.Row(elem_id="runbar"):
         bar = gr.HTML(words.run_bar("Ready"))
+        chosen = gr.Radio(
+            [], label="Variant", show_label=False, visible=False, elem_classes="segments", elem_id="variants"
+        )
         stop = gr.Button("Stop", variant="stop", size="sm", interactive=False, elem_id="stop")
     with gr.Row(elem_id="trio"):
         with gr.Column():
@@ -173,7 +177,7 @@ def _results() -> Results:
                     gr.Checkbox(lift.drop_sky, label="No sky", min_width=80, elem_classes="compact"),
                     gr.Checkbox(lift.smooth, label="Smooth 8-bit steps", min_width=80, elem_classes="compact"),
                 ]
-    panel = Panel(rgb, depth, bar, stop, caption, gr.State(None), None)
+    panel = Panel(rgb, depth, bar, stop, caption, gr.State(None), gr.State([]), chosen, None)
     flow = (reset, estimate, (compare, compared), use_image, use_depth)
     return Results(panel, colormap, controls, scene, *flow, downloads, make_parallax, parallax, copy_link)
 
@@ -250,6 +254,9 @@ def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], resu
     made = asked.then(studio.parallax, source, animation, **QUIET)
     ready = gr.update(value="Make parallax", interactive=True)
     made.then(lambda: ready, None, results.make_parallax, queue=False, **QUIET)
+    panel = results.panel
+    seen = [panel.variants, panel.chosen, results.colormap]
+    panel.chosen.input(studio.choose, seen, [panel.rgb, panel.depth, panel.caption, panel.result], **QUIET)
     results.reset.click(None, js=viewer.RESET, **QUIET)
     results.estimate.click(studio.estimate_camera, result, results.lift[:2], **QUIET)
     results.colormap.input(studio.recolor, [result, results.colormap], results.panel.depth, **QUIET)
@@ -294,7 +301,7 @@ def _restorable(task_tabs: dict[str, Tab]) -> list:
     return [
         part or nowhere
         for tab in task_tabs.values()
-        for part in (tab.prompt, tab.seed, tab.randomize, tab.steps, tab.guidance, tab.looseness)
+        for part in (tab.prompt, tab.seed, tab.randomize, tab.steps, tab.guidance, tab.looseness, tab.size)
     ]
 
 

@@ -23,6 +23,12 @@ def seconds(value: float) -> str:
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
 
 
+def size_title(width: int, height: int) -> str:
+    """Return a size as its menu shows it."""
+    shape = "Square" if width == height else "Wide" if width > height else "Tall"
+    return f"{shape} · {width} × {height}"
+
+
 def run_bar(text: str, share: float = 0.0) -> str:
     """Return the run bar's HTML: a sentence over a track filled to `share`."""
     percent = round(100 * share)
@@ -33,15 +39,15 @@ def run_bar(text: str, share: float = 0.0) -> str:
     )
 
 
-def running(progress: Progress) -> str:
-    """Return the run bar of a waiting or running job."""
+def running(progress: Progress, which: str = "") -> str:
+    """Return the run bar of a waiting or running job; `which` begins its sentence."""
     if progress.ahead:
         runs = "1 run is" if progress.ahead == 1 else f"{progress.ahead} runs are"
         wait = "" if progress.wait_s is None else f" · about {seconds(max(1.0, progress.wait_s))} to wait"
-        return run_bar(f"Waiting: {runs} before yours{wait}")
+        return run_bar(f"{which}Waiting: {runs} before yours{wait}")
     if not progress.total:
-        return run_bar("Starting …")
-    text = f"Step {progress.step} of {progress.total}"
+        return run_bar(f"{which}Starting …")
+    text = f"{which}Step {progress.step} of {progress.total}"
     if progress.left_s is not None:
         text += f" · about {seconds(progress.left_s)} left"
     return run_bar(text, progress.step / progress.total)

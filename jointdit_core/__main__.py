@@ -31,6 +31,8 @@ def _parser() -> argparse.ArgumentParser:
 
     generate = commands.add_parser("generate", help="prompts -> pictures with their depth")
     generate.add_argument("prompts", nargs="+", metavar="PROMPT")
+    for side in ("width", "height"):
+        generate.add_argument(f"--{side}", type=int, help="in pixels (default: the model's own)")
     _add_run(generate, guided=True)
 
     depth = commands.add_parser("depth", help="pictures -> their depth")
@@ -145,6 +147,10 @@ def _run(args: argparse.Namespace) -> int:
     guidance = getattr(args, "guidance", None)
     if task != "depth_estimation" and guidance is None:
         guidance = defaults.guidance_scale
+    size = None, None
+    if task == "joint_generation":
+        width, height = preset.sizes[0]
+        size = args.width or width, args.height or height
     pipe = load(preset, args.device)
     pipe.set_progress_bar_config(disable=len(runs) > 1, leave=False)
     failed = 0
@@ -152,7 +158,8 @@ def _run(args: argparse.Namespace) -> int:
         try:
             prompt, given, fov_deg = read()
             seed = secrets.randbelow(DRAWN_SEEDS) if args.seed is None else args.seed
-            asked = Settings(task, prompt, seed, steps, guidance, preset.name, getattr(args, "looseness", 0.0))
+            loose = getattr(args, "looseness", 0.0)
+            asked = Settings(task, prompt, seed, steps, guidance, preset.name, loose, None, *size)
             began = time.monotonic()
             output = asked.run(pipe, given)
             seconds = time.monotonic() - began

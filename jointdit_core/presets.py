@@ -54,7 +54,7 @@ class Preset:
         source: Folder under the repository's root, or the FLUX repository on the Hugging Face hub.
         addons: Hub repository of the JointDiT add-ons; None where `source` is a whole pipeline.
         default_size: Side of the square made by default, in pixels.
-        max_side: Longest side the page offers to make, in pixels.
+        sizes: (width, height) in pixels that are offered where nothing is given, the default first.
         dtype: Number format of the weights.
         tasks: Defaults of each task.
     """
@@ -64,7 +64,7 @@ class Preset:
     source: str
     addons: str | None
     default_size: int
-    max_side: int
+    sizes: tuple[tuple[int, int], ...]
     dtype: torch.dtype
     tasks: dict[Task, TaskDefaults]
 
@@ -76,7 +76,7 @@ PRESETS = {
         source="assets/jointdit-mini",
         addons=None,
         default_size=256,
-        max_side=512,
+        sizes=((256, 256), (320, 192), (192, 320)),
         dtype=torch.float32,
         tasks={
             "joint_generation": TaskDefaults({"draft": 8, "standard": 20, "fine": 40}, 3.5),
@@ -90,7 +90,7 @@ PRESETS = {
         source="black-forest-labs/FLUX.1-dev",
         addons="byungki-kwon/JointDiT",
         default_size=512,
-        max_side=1024,
+        sizes=((512, 512), (640, 384), (384, 640), (1024, 1024), (1024, 768), (768, 1024)),
         dtype=torch.bfloat16,
         tasks={
             "joint_generation": TaskDefaults({"draft": 10, "standard": 20, "fine": 40}, 3.5),
@@ -127,7 +127,8 @@ def load(
         pipe = JointDiTPipeline.from_pretrained(folder, dtype=preset.dtype).to(target)
     elif target.type == "cuda":
         free_bytes, _ = torch.cuda.mem_get_info(target)
-        plan = choose_plan(free_bytes / GIB, preset.max_side, memory)  # before anything is downloaded
+        largest = max(max(size) for size in preset.sizes)
+        plan = choose_plan(free_bytes / GIB, largest, memory)  # before anything is downloaded
         pipe = JointDiTPipeline.from_flux(preset.source, preset.addons, preset.dtype)
         PLANS[plan].apply(pipe, target)
     else:

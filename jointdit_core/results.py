@@ -45,6 +45,8 @@ class Settings:
         model: preset name.
         looseness: start sigma in [0, 1] of the picture or disparity that is given: 0 keeps it exactly, 1 ignores it.
         stopped_at: the step after which the visitor stopped the run, or None.
+        width: of a joint generation in pixels; None for the model's own size, or that of what is given.
+        height: likewise.
     """
 
     task: str
@@ -55,6 +57,8 @@ class Settings:
     model: str
     looseness: float = 0.0
     stopped_at: int | None = None
+    width: int | None = None
+    height: int | None = None
 
     def run(
         self, pipe: JointDiTPipeline, given: Any = None, callback_on_step_end: StepCallback | None = None
@@ -78,7 +82,7 @@ class Settings:
         how["guidance_scale"] = self.guidance
         if self.task == "depth_to_image":
             return pipe.depth_to_image(self.prompt, given, sigma_start_depth=self.looseness, **how)
-        return pipe.joint_generation(self.prompt, **how)
+        return pipe.joint_generation(self.prompt, width=self.width, height=self.height, **how)
 
     def text(self) -> str:
         """Write the settings as one line of JSON, which `parse` reads."""
@@ -100,7 +104,7 @@ class Settings:
             return None
         kinds = {
             str: (settings.prompt, settings.model),
-            int: (settings.seed, settings.steps),
+            int: (settings.seed, settings.steps, settings.width or 0, settings.height or 0),
             int | float: (settings.looseness, settings.guidance or 0),
         }
         right = all(isinstance(value, kind) for kind, values in kinds.items() for value in values)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,16 +50,21 @@ def digests(folder):
 
 @pytest.mark.parametrize("command", ["generate", "depth", "from-depth"])
 def test_files_are_the_pages_own(run, pipe, photo, depth, tmp_path, command):
-    studio = Studio(pipe, PRESETS["mini"], [], Sessions(tmp_path / "sessions"))
-    words = {"generate": ["a red ball"], "depth": [photo], "from-depth": [depth, "--prompt", "a red ball"]}[command]
+    preset = replace(PRESETS["mini"], sizes=((64, 64), (96, 64)))
+    studio = Studio(pipe, preset, [], Sessions(tmp_path / "sessions"))
+    words = {
+        "generate": ["a red ball", "--width", 96, "--height", 64],
+        "depth": [photo],
+        "from-depth": [depth, "--prompt", "a red ball"],
+    }[command]
     status, folder = run(command, *words, "--seed", 7, "--steps", 2)
     assert status == 0
     asked = (7, False, 2)
     runs = {
-        "generate": lambda: studio.joint_generation("a red ball", *asked, 3.5, "gray", visitor()),
+        "generate": lambda: studio.joint_generation("a red ball", *asked, 3.5, "96x64", 1, "gray", visitor()),
         "depth": lambda: studio.depth_estimation(str(photo), *asked, 0, "gray", visitor()),
         "from-depth": lambda: studio.depth_to_image(
-            "a red ball", str(depth), RELATIVE, NEAR_IS_BRIGHT, *asked, 3.5, 0, "gray", visitor()
+            "a red ball", str(depth), RELATIVE, NEAR_IS_BRIGHT, *asked, 3.5, 0, 1, "gray", visitor()
         ),
     }
     result = last_of(runs[command]()).result

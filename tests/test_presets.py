@@ -122,7 +122,8 @@ def test_weights_of_another_model_are_refused(folder):
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_presets_stay_within_the_pipelines_limits(preset):
     assert PRESETS[preset.name] is preset
-    assert ASKED_SIDES[0] <= preset.default_size <= preset.max_side <= ASKED_SIDES[1]
+    assert preset.sizes[0] == (preset.default_size, preset.default_size)
+    assert all(ASKED_SIDES[0] <= side <= ASKED_SIDES[1] for size in preset.sizes for side in size)
     assert set(preset.tasks) == {"joint_generation", "depth_estimation", "depth_to_image"}
     for task, defaults in preset.tasks.items():
         assert hasattr(JointDiTPipeline, task)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,8 @@ from jointdit_core.results import Result, Settings
 
 @pytest.fixture
 def studio(pipe, tmp_path):
-    return Studio(pipe, PRESETS["mini"], [], Sessions(tmp_path / "sessions"))
+    preset = replace(PRESETS["mini"], sizes=((64, 64), (96, 64)))  # what the tiny pipeline makes in no time
+    return Studio(pipe, preset, [], Sessions(tmp_path / "sessions"))
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from PIL import Image, PngImagePlugin
 from app import checks, words
 from app.endpoints import Endpoints
 from app.examples import find_examples, write_example
-from app.handlers import SAME, Panel
 from app.memory import Memory
+from app.shown import SAME, Panel
 from jointdit_core import reading
 from jointdit_core.results import Result, write_rgb_png
 from jointdit_core.worlds import VOCABULARY
@@ -70,6 +70,7 @@ def test_depth_to_image_keeps_the_depth(studio, tmp_path):
         2,
         3.5,
         0,
+        1,
         "gray",
         visitor(),
     )
@@ -87,14 +88,14 @@ def test_a_loose_depth_is_only_a_hint(studio, tmp_path):
     disparity = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
     np.save(tmp_path / "depth.npy", disparity)
     asked = (str(tmp_path / "depth.npy"), reading.RELATIVE, reading.NEAR_IS_BRIGHT, 1, False, 2, 3.5)
-    panels = list(studio.depth_to_image("a cube", *asked, 0.5, "gray", visitor()))
+    panels = list(studio.depth_to_image("a cube", *asked, 0.5, 1, "gray", visitor()))
     made = panels[-1].result
     assert made.settings.looseness == 0.5 and "looseness 0.5" in panels[-1].caption.replace("&nbsp;", " ")
     assert np.abs(made.disparity - disparity).max() > 0.01
     expected = studio.pipe("a cube", disparity=disparity, sigma_start_depth=0.5, num_inference_steps=2, seed=1)
     np.testing.assert_array_equal(made.disparity, expected.disparity)
     with pytest.raises(gr.Error, match="looseness"):
-        list(studio.depth_to_image("a cube", *asked, 1.5, "gray", visitor()))
+        list(studio.depth_to_image("a cube", *asked, 1.5, 1, "gray", visitor()))
 
 
 # Bad input: one sentence, and the studio goes on.
@@ -111,6 +112,8 @@ def test_a_loose_depth_is_only_a_hint(studio, tmp_path):
         ({"steps": 0}, "steps"),
         ({"steps": 10**6}, "steps"),
         ({"guidance": float("nan")}, "guidance"),
+        ({"size": "65x64"}, "size"),
+        ({"variants": 5}, "variants"),
     ],
 )
 def test_bad_numbers_and_prompts_are_refused_in_a_sentence(studio, change, sentence):
@@ -124,14 +127,14 @@ def test_bad_numbers_and_prompts_are_refused_in_a_sentence(studio, change, sente
 @pytest.mark.parametrize(
     ("task", "right", "wrong"),
     [
-        ("joint_generation", ["a ball", None, True, 2, 3.5], {0: "", 3: 0, 4: 99}),
-        ("joint_generation", ["a ball", 7, False, 2, 3.5], {1: None}),
+        ("joint_generation", ["a ball", None, True, 2, 3.5, "256x256", 2], {0: "", 3: 0, 4: 99, 6: 9}),
+        ("joint_generation", ["a ball", 7, False, 2, 3.5, "256x256", 2], {1: None}),
         ("depth_estimation", ["photo.png", 7, False, 2, 0], {0: None, 1: -1, 3: 0, 4: 2}),
         ("depth_estimation", ["photo.png", 7, False, 2, 0], {0: "notes.txt"}),
         (
             "depth_to_image",
-            ["", "depth.npy", reading.RELATIVE, reading.NEAR_IS_BRIGHT, 7, False, 2, 3.5, 1],
-            {0: "x" * 5000, 1: None, 4: 2**40, 6: 101, 7: -1, 8: -0.1},
+            ["", "depth.npy", reading.RELATIVE, reading.NEAR_IS_BRIGHT, 7, False, 2, 3.5, 1, 4],
+            {0: "x" * 5000, 1: None, 4: 2**40, 6: 101, 7: -1, 8: -0.1, 9: 0},
         ),
     ],
 )
@@ -159,7 +162,7 @@ def test_bad_files_are_refused_in_a_sentence(studio, tmp_path, content):
     with pytest.raises(gr.Error):
         list(
             studio.depth_to_image(
-                "a cube", path, reading.RELATIVE, reading.NEAR_IS_BRIGHT, 1, False, 2, 3.5, 0, "gray", visitor()
+                "a cube", path, reading.RELATIVE, reading.NEAR_IS_BRIGHT, 1, False, 2, 3.5, 0, 1, "gray", visitor()
             )
         )
 
@@ -167,6 +170,43 @@ def test_bad_files_are_refused_in_a_sentence(studio, tmp_path, content):
 def test_a_prompt_is_text_not_markup(studio):
     final = last_of(generate(studio, prompt="<script>alert(1)</script> a ball"))
     assert "<script>" not in final.caption and "&lt;script&gt;" in final.caption
+
+
+# Variants.
+
+
+def test_variants_are_the_runs_of_seeds_in_a_row(studio):
+    panels = list(generate(studio, seed=2**32 - 1, variants=3))
+    made = panels[-1].variants
+    assert [result.settings.seed for result in made] == [2**32 - 1, 0, 1]
+    alone = last_of(generate(studio, seed=0)).result
+    np.testing.assert_array_equal(made[1].image, alone.image)
+    np.testing.assert_array_equal(made[1].disparity, alone.disparity)
+    assert made[1].settings == alone.settings
+    done = [panel for panel in panels if panel.result is not SAME]
+    assert [len(panel.variants) for panel in done] == [1, 2, 3]
+    assert [panel.chosen["visible"] for panel in done] == [False, True, True]
+    assert [panel.stop is SAME for panel in done] == [True, True, False]
+    assert any("Variant 2 of 3 · done in" in str(panel.bar) for panel in panels)
+    picture, _, caption, chosen = studio.choose(made, "2", "gray")
+    assert chosen is made[1] and "seed&nbsp;0" in caption
+    np.testing.assert_array_equal(picture, alone.image)
+    assert all(part is SAME for part in studio.choose(made, "4", "gray"))
+    assert panels[0].variants == [] and last_of(generate(studio)).chosen["visible"] is False
+
+
+def test_a_stop_keeps_the_variants_that_are_done(studio):
+    panels = []
+    thread = threading.Thread(target=lambda: panels.extend(generate(studio, steps=40, variants=3)))
+    thread.start()
+    while not any("Variant 2 of 3 · Step" in str(panel.bar) for panel in panels):
+        time.sleep(0.01)
+    stopped = studio.stop("gray", visitor())
+    thread.join(10)
+    assert [len(panel.variants) for panel in panels if panel.result is not SAME] == [1]
+    unfinished = stopped[Panel._fields.index("result")]
+    assert unfinished.settings.stopped_at and unfinished.settings.seed == 8
+    assert stopped[Panel._fields.index("variants")] is SAME
 
 
 # Stop.
@@ -281,13 +321,14 @@ def test_examples_come_back_exactly(studio, tmp_path, result):
     write_example(tmp_path / "examples" / "02", dataclasses.replace(result, settings=depth_given))
     studio.examples = find_examples(tmp_path / "examples")
     opened = studio.open_example(SimpleNamespace(index=1), "gray", visitor())
-    shown, (tab, image, depth), restored = Panel(*opened[:6]).result, opened[6:9], opened[11:]
+    parts = len(Panel._fields) - 1
+    shown, (tab, image, depth), restored = Panel(*opened[:parts]).result, opened[parts:][:3], opened[parts + 5 :]
     np.testing.assert_array_equal(shown.image, result.image)
     np.testing.assert_allclose(shown.disparity, result.disparity, atol=0.5 / 65535)
     assert shown.settings == depth_given and tab.selected == "depth_to_image"
     assert image is SAME and depth.endswith("depth16.png")
-    assert all(part is SAME for part in restored[:12])
-    assert restored[12:] == ("a red ball", 7, False, 20, 2.0, 0.0)
+    assert all(part is SAME for part in restored[:14])
+    assert restored[14:] == ("a red ball", 7, False, 20, 2.0, 0.0, SAME)
 
 
 def test_a_photo_sets_the_field_of_view_its_camera_wrote(studio, tmp_path):
@@ -305,6 +346,10 @@ def test_a_picture_made_here_brings_its_settings_back(studio, result, tmp_path):
     write_rgb_png(path, result.image, result.settings)
     assert Memory(studio).opened(str(path))[1:7] == ("a red ball", 7, False, 20, 3.5, 0.0)
     assert all(part is SAME for part in Memory(studio).opened(str(path))[7:])
+    write_rgb_png(path, result.image, dataclasses.replace(result.settings, width=96, height=64))
+    assert Memory(studio).opened(str(path))[7] == "96x64"
+    write_rgb_png(path, result.image, dataclasses.replace(result.settings, width=96, height=10**6))
+    assert all(part is SAME for part in Memory(studio).opened(str(path))[1:]), "nothing here makes that size"
 
 
 @pytest.mark.parametrize(
@@ -372,11 +417,11 @@ def test_word_chips_and_surprises_are_words_the_mini_knows(studio):
 
 
 def test_endpoints_return_files_and_settings(studio):
-    *_, (rgb, depth, archive, settings) = Endpoints(studio).joint_generation("a ball", 3, 2, 3.5, visitor())
+    *_, (rgb, depth, archive, settings) = Endpoints(studio).joint_generation("a ball", 3, 2, 3.5, "96x64", visitor())
     with Image.open(rgb) as picture, Image.open(depth) as levels:
-        assert picture.size == levels.size == (64, 64) and levels.mode.startswith("I")
+        assert picture.size == levels.size == (96, 64) and levels.mode.startswith("I")
     assert zipfile.is_zipfile(archive) and settings["seed"] == 3
-    *_, (_, _, _, drawn) = Endpoints(studio).joint_generation("a ball", None, 2, 3.5, visitor())
+    *_, (_, _, _, drawn) = Endpoints(studio).joint_generation("a ball", None, 2, 3.5, "64x64", visitor())
     assert isinstance(drawn["seed"], int)
 
 

@@ -212,6 +212,29 @@ def test_links_and_earlier_runs_restore_settings(page, browser, address):
     expect(page.locator("#prompt textarea")).to_have_value("a pink cake")
 
 
+def test_variants_in_another_size_are_chosen_between(page):
+    page.get_by_text("Draft").first.click()
+    page.locator("#prompt textarea").fill("a red ball on a table")
+    page.locator(".settings:visible > button").click()
+    page.wait_for_timeout(500)
+    page.get_by_label("Size").locator("visible=true").click()
+    page.get_by_role("option", name="Wide · 320 × 192").click()
+    variants = page.get_by_role("tabpanel").get_by_label("number input for Variants").locator("visible=true")
+    variants.fill("2")
+    variants.press("Tab")
+    page.get_by_role("button", name="Generate RGB + depth").click()
+    expect(page.locator("#runbar [role=status]")).to_have_text(re.compile("^Variant 2 of 2 · Done in"), timeout=RUN_MS)
+    second = picture(page, "rgb")
+    assert second.shape == (192, 320, 3)
+    for part in ("#variants", "#stop"):
+        box = page.locator(part).bounding_box()
+        assert box["y"] + box["height"] < page.locator("#rgb").bounding_box()["y"], part
+    before = drawn(page)
+    page.locator("#variants").get_by_text("1", exact=True).click()
+    await_drawing(page, before)
+    assert picture(page, "rgb").shape == (192, 320, 3) and not np.array_equal(picture(page, "rgb"), second)
+
+
 @pytest.mark.parametrize(("width", "height", "look"), [(1366, 768, "light"), (1366, 768, "dark"), (390, 844, "light")])
 def test_axe_finds_nothing_serious(page, address, width, height, look):
     page.set_viewport_size({"width": width, "height": height})

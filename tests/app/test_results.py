@@ -13,7 +13,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from app.handlers import SAME, lifting
+from app.shown import SAME, lifting
 from jointdit_core.geometry.disparity import from_uint16
 from jointdit_core.results import Settings, write_files
 from tests.app.parts import LOOK, generate, last_of, visitor

@@ -21,8 +21,8 @@ import numpy as np
 from tests.trust import corpus
 from tests.trust.studio import API, FREE, Outcome, Server, Visitor, file_data
 
-LONG = ["a red ball", 1, 100, 3.5]  # a run that is still going when it is stopped
-SHORT = ["a red ball", 1, 1, 1.0]  # the smallest setting
+LONG = ["a red ball", 1, 100, 3.5, "256x256"]  # a run that is still going when it is stopped
+SHORT = ["a red ball", 1, 1, 1.0, "256x256"]  # the smallest setting
 LEAK = re.compile(r"Traceback|\.py\b|/(root|home|tmp|usr|proc|dev|secret)/|site-packages")
 MB = 1e6
 
@@ -54,17 +54,17 @@ def load(server: Server, requests: int, clients: int = 8) -> list[Row]:
         picture = file_data(one.upload(corpus.saved(corpus.noise(64, 64))))
         depth = file_data(one.upload(corpus.npy(corpus.ramp(64, 64)), "depth.npy"))
         broken = file_data(one.upload(b"not a picture"))
-        kinds = [("joint_generation_1", ["a red ball", seed, False, 1, 1.0, "gray"]) for seed in range(3)]
+        kinds = [("joint_generation_1", ["a red ball", seed, False, 1, 1.0, "256x256", 1, "gray"]) for seed in range(3)]
         kinds += [("depth_estimation_1", [picture, seed, False, 1, 0, "gray"]) for seed in range(4)]
-        kinds += [("joint_generation", ["a tree", 1, 1, 1.0])]
+        kinds += [("joint_generation", ["a tree", 1, 1, 1.0, "256x256"])]
         kinds += [
             ("depth_to_image", ["a ball", depth, corpus.RELATIVE, corpus.NEAR_IS_BRIGHT, seed, 1, 1.0, 0])
             for seed in range(1)
         ]
         bad = [
-            ("joint_generation", ["", 1, 1, 1.0]),
+            ("joint_generation", ["", 1, 1, 1.0, "256x256"]),
             ("depth_estimation", [broken, 1, 1, 0]),
-            ("joint_generation", ["a", -1, 1, 1.0]),
+            ("joint_generation", ["a", -1, 1, 1.0, "256x256"]),
             ("depth_estimation", [file_data("/etc/passwd"), 1, 1, 0]),
         ]
         expected = [one.run(*kind).digest for kind in kinds]
@@ -228,22 +228,21 @@ def faults(folder: Path, times: int) -> list[Row]:
     start = ("-m", "tests.trust.faulty", str(orders))
     with Server(folder, FREE, "--time-limit=2", start=start) as server, Visitor(server) as visitor:
         server.log.read_text()
-        quick = ["a red ball", 1, 1, 1.0]
-        expected = visitor.run("joint_generation", quick).digest
+        expected = visitor.run("joint_generation", SHORT).digest
         for fault, sentence in TOLD.items():
             told = right = 0
             for _ in range(times):
                 orders.write_text(fault)
-                outcome = visitor.run("joint_generation", quick)
+                outcome = visitor.run("joint_generation", SHORT)
                 told += is_plain(outcome) and sentence in outcome.sentence
                 server.await_idle()
-                right += visitor.run("joint_generation", quick).digest == expected
+                right += visitor.run("joint_generation", SHORT).digest == expected
             holds = told == right == times
             rows.append(
                 Row(f"{fault} x {times}: told / next bit-exact", f"{told} / {right}", f"{times} / {times}", holds)
             )
         orders.write_text("device")
-        outcome = visitor.run("joint_generation", quick)
+        outcome = visitor.run("joint_generation", SHORT)
         told = is_plain(outcome) and "restarts itself" in outcome.sentence
         status = server.process.wait(20)
         rows.append(Row("device failed: told, exit status", f"{told}, {status}", "True, 70", told and status == 70))

@@ -254,12 +254,13 @@ def depth_maps() -> Iterator[File]:
 
 def calls() -> Iterator[Call]:
     """Wrong arguments, in a form that Gradio lets through."""
-    text = {"prompt": "a red ball", "seed": 1, "steps": 1, "guidance": 1.0}
+    text = {"prompt": "a red ball", "seed": 1, "steps": 1, "guidance": 1.0, "size": "256x256"}
     wrong: dict[str, list] = {
         "prompt": ["", " \t\n ", "x" * 5000, "\0\1\2"],
         "seed": [-1, 2**40, "abc", [1], {"x": 1}],
         "steps": [0, -3, 101, 10**9, None, "many", []],
         "guidance": [-0.1, 21, 1e308, "strong", None, {}],
+        "size": ["", "1x1", "99999x99999", None, 7, ["256x256", "320x192"], "../x"],
     }
     for field, values in wrong.items():
         for value in values:
