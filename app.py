@@ -23,6 +23,7 @@ def read_flags() -> argparse.Namespace:
     parser.add_argument("--device", default=None, help="cpu or cuda; default: cuda if there is one")
     here = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # hosts of Gradio pages set it
     parser.add_argument("--host", default=here, help="address to listen on; 0.0.0.0 for the whole network")
+    parser.add_argument("--mcp", action="store_true", help="serve the three tasks as tools for assistants, too")
     parser.add_argument("--port", type=int, default=None, help="port to listen on; default: the first free from 7860")
     guard = parser.add_argument_group("for a server that others reach")
     guard.add_argument(
@@ -95,6 +96,8 @@ def main() -> int:
         preset = PRESETS[arguments.preset]
         device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         accounts = server.read_accounts(arguments.auth)
+        if accounts and arguments.mcp:
+            raise ValueError("--mcp cannot ask for a log-in; leave --auth or --mcp out.")
         check = load_filter(arguments.filter) if arguments.filter else None
         pipe = load(preset, device, arguments.memory, arguments.compile, arguments.cache)
     except (OSError, ValueError) as error:
@@ -114,7 +117,7 @@ def main() -> int:
         studio,
         arguments.host,
         arguments.port,
-        server.policy(arguments.host, arguments.public_host, arguments.posts_per_minute),
+        server.policy(arguments.host, arguments.public_host, arguments.posts_per_minute, arguments.mcp),
         theme=theme(),
         css_paths=CSS,
         js=JS,

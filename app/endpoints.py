@@ -30,14 +30,31 @@ class Endpoints:
     def joint_generation(
         self, prompt: str, seed: float | None, steps: float, guidance: float, size: str, request: gr.Request
     ) -> Iterator[tuple]:
-        """Make a picture and its depth from a prompt."""
+        """Make a picture and its depth from a prompt.
+
+        Args:
+            prompt: What the picture shows.
+            seed: The same seed gives the same picture; none draws one.
+            steps: Denoising steps, 1 to 100.
+            guidance: How closely to follow the prompt, 0 to 20.
+            size: Width x height in pixels.
+            request: Who asks.
+        """
         run = self.studio.joint_generation(prompt, seed, seed is None, steps, guidance, size, 1, COLORMAPS[0], request)
         yield from _files(run)
 
     def depth_estimation(
         self, image_path: str | None, seed: float | None, steps: float, looseness: float, request: gr.Request
     ) -> Iterator[tuple]:
-        """Estimate the depth of a picture."""
+        """Estimate the relative depth of a picture; it knows no metres.
+
+        Args:
+            image_path: PNG, JPEG or WebP.
+            seed: The same seed gives the same map; none draws one.
+            steps: Denoising steps, 1 to 100.
+            looseness: 0 keeps the picture exactly, 1 ignores it.
+            request: Who asks.
+        """
         run = self.studio.depth_estimation(image_path, seed, seed is None, steps, looseness, COLORMAPS[0], request)
         yield from _files(run)
 
@@ -53,7 +70,19 @@ class Endpoints:
         looseness: float,
         request: gr.Request,
     ) -> Iterator[tuple]:
-        """Make a picture that fits a depth map."""
+        """Make a picture that fits a depth map.
+
+        Args:
+            prompt: What the picture shows.
+            depth_path: Gray PNG, or NPY.
+            kind: What the map's values are: relative disparity or distances.
+            polarity: Which end is near.
+            seed: The same seed gives the same picture; none draws one.
+            steps: Denoising steps, 1 to 100.
+            guidance: How closely to follow the prompt, 0 to 20.
+            looseness: 0 keeps the map exactly, 1 ignores it.
+            request: Who asks.
+        """
         run = self.studio.depth_to_image(
             *(prompt, depth_path, kind, polarity, seed, seed is None, steps, guidance, looseness),
             *(1, COLORMAPS[0], request),

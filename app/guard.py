@@ -73,10 +73,12 @@ class Policy:
         only_hosts: names by which this server may be called; empty for any. A page elsewhere can point a name of its
             own at this machine, so a server for this machine alone answers to this machine's names alone.
         posts_per_minute: of one visitor's address, on average.
+        with_tools: whether tools are served over MCP.
     """
 
     only_hosts: frozenset[str] = frozenset()
     posts_per_minute: float = limits.POSTS_PER_MINUTE
+    with_tools: bool = False
 
 
 class Refused(Exception):
@@ -187,7 +189,7 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and re.sub(r"^https?://", "", origin) not in hosts:
             raise Refused(403, "Requests from other sites are not answered.")
-        if not limits.is_offered(scope["method"], scope["path"]):
+        if not limits.is_offered(scope["method"], scope["path"], self.policy.with_tools):
             raise Refused(404, "There is nothing here.")
         address = scope["client"][0] if scope.get("client") else ""
         wait_s = self.rates.ask(address, scope["method"], scope["path"])

@@ -9,9 +9,10 @@ from collections import OrderedDict
 from jointdit_core.decoding import MAX_FILE_BYTES
 
 API = "/gradio_api"
-UPLOAD = f"{API}/upload"
+UPLOAD, TOOLS = f"{API}/upload", f"{API}/mcp"
 FORM_BYTES = 1_000_000  # what a form adds to its file
 JSON_BYTES = 1_000_000  # settings and addresses of files, never files
+TOOL_BYTES = 16_000_000  # a tool's call, which may hold a picture of 12 MB as text
 BODY_PATIENCE_S = 30.0  # longest silence while a body comes in
 
 PLACES = 10  # runs that may wait behind the running one
@@ -43,17 +44,18 @@ _HEARTBEAT = re.compile(rf"{API}/heartbeat/({_NAME})/?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//|\\\\")
 
 
-def is_offered(method: str, path: str) -> bool:
+def is_offered(method: str, path: str, with_tools: bool = False) -> bool:
     """Tell whether the page or its API needs a route.
 
     Args:
         method: HTTP method.
         path: decoded path of the address.
+        with_tools: whether tools are served over MCP, too.
 
     Returns:
         False for everything else, and for files given by a full address, a network share or a path with "..".
     """
-    if method == "OPTIONS":
+    if method == "OPTIONS" or (with_tools and method == "POST" and path.rstrip("/") == TOOLS):
         return True
     if method not in _OFFERED or not _OFFERED[method].fullmatch(path) or "\0" in path:
         return False
@@ -79,7 +81,7 @@ def is_json(path: str) -> bool:
 
 def body_limit(path: str) -> int:
     """Return how many bytes a request's body may have."""
-    return MAX_FILE_BYTES + FORM_BYTES if path.rstrip("/") == UPLOAD else JSON_BYTES
+    return {UPLOAD: MAX_FILE_BYTES + FORM_BYTES, TOOLS: TOOL_BYTES}.get(path.rstrip("/"), JSON_BYTES)
 
 
 def refuse_content(content: object) -> str | None:

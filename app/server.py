@@ -32,12 +32,12 @@ TIDY_S = 600.0  # between two looks for files of visitors who never said goodbye
 FORGET_S = 10.0  # between two looks for sessions that nobody uses any more
 
 
-def policy(host: str, public_host: str | None, posts_per_minute: float = POSTS_PER_MINUTE) -> Policy:
+def policy(
+    host: str, public_host: str | None, posts_per_minute: float = POSTS_PER_MINUTE, with_tools: bool = False
+) -> Policy:
     """Return who may ask a server that listens on `host` and may be known as `public_host` behind a proxy."""
-    if host_name(host) not in LOOPBACK:
-        return Policy(posts_per_minute=posts_per_minute)
-    names = {*LOOPBACK, *([host_name(public_host)] if public_host else [])}
-    return Policy(frozenset(names), posts_per_minute)
+    names = {*LOOPBACK, *([host_name(public_host)] if public_host else [])} if host_name(host) in LOOPBACK else ()
+    return Policy(frozenset(names), posts_per_minute, with_tools)
 
 
 def read_accounts(given: list[str]) -> list[tuple[str, str]] | None:
@@ -95,6 +95,7 @@ def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, rules: P
             max_file_size=MAX_FILE_BYTES,
             run_history=False,
             enable_monitoring=False,
+            mcp_server=rules.with_tools,
             show_error=False,
             ssr_mode=False,
             **looks,

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from gradio_client import Client
+from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
@@ -353,17 +354,22 @@ def test_the_main_job_fits_a_small_laptop_and_a_phone(browser, address, page):
     phone.close()
 
 
-def test_programs_reach_the_three_tasks_by_name(address, tmp_path):
+def test_programs_reach_the_three_tasks_as_the_readme_says(address, tmp_path):
     client = Client(address, download_files=str(tmp_path), verbose=False)
     names = set(client.view_api(return_format="dict", print_info=False)["named_endpoints"])
     assert names == {"/joint_generation", "/depth_estimation", "/depth_to_image"}
-    rgb, depth, archive, settings = client.predict(
-        prompt="a red ball", seed=3, steps=2, guidance=3.5, api_name="/joint_generation"
-    )
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (program,) = [block for block in blocks if "gradio_client" in block]
+    known = {}
+    exec(program.replace("http://127.0.0.1:7860", address), known)
+    rgb, depth, archive, settings = (known[name] for name in ("rgb", "depth", "archive", "settings"))
     with Image.open(rgb) as image, Image.open(depth) as levels:
         assert image.size == levels.size == (256, 256) and levels.mode.startswith("I")
-        assert image.text["seed"] == "3" and settings["prompt"] == "a red ball"
-    assert Path(archive).stat().st_size > 0
+        assert image.text["seed"] == "7" and settings["task"] == "depth_estimation"
+    with zipfile.ZipFile(archive) as packed:
+        assert packed.testzip() is None
+    *_, made = client.predict("a snowy hut", handle_file(depth), seed=7, steps=2, api_name="/depth_to_image")
+    assert made["prompt"] == "a snowy hut"
 
 
 def test_missing_weights_are_named_and_end_the_start(tmp_path):

@@ -33,7 +33,8 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as path:
         folder = Path(path)
-        with Server(folder, FREE, "--offline") as server:
+        # One thread, since a second one would wait for the first at the core that the visitors need.
+        with Server(folder, FREE, "--offline", threads=1) as server:
             show("Load and soak", checks.load(server, times(1500)))
         with Server(folder, FREE, "--offline") as server:
             show("Interruptions", checks.interruptions(server, times(20)) + checks.departure(server))

@@ -35,8 +35,13 @@ class Server:
         *flags: str,
         start: tuple[str, ...] = ("app.py",),
         account: tuple[str, str] | None = None,
+        threads: int | None = None,
     ) -> None:
+        """Start it; `threads` are those of its arithmetic, None leaves them to it."""
         self.account = account
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        if threads is not None:
+            environment["OMP_NUM_THREADS"] = str(threads)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -48,7 +53,7 @@ class Server:
                 cwd=ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env=environment,
             )
         self.watched = psutil.Process(self.process.pid)
         self.http = httpx.Client(base_url=self.url, timeout=10, verify=False)  # no TLS here: making its context is slow
