@@ -18,7 +18,7 @@ from jointdit_core.geometry.recover import estimate_camera
 from jointdit_core.results import Files, LiftSettings, Result, write_files, write_parallax, write_rgb_png
 
 FOV_RANGE_DEG, FAR_OVER_NEAR_RANGE = (10, 120), (1.5, 50)  # of the lift's sliders
-REVERSED = "_r"  # as matplotlib names them
+REVERSED, CLIPPED = "_r", "@"  # the first as matplotlib has it
 SAME: Any = gr.skip()
 
 
@@ -149,8 +149,22 @@ def lifting(
 
 
 def colored(disparity: np.ndarray, look: str) -> np.ndarray:
-    """Colour a disparity map; a look is a colour map's name, followed by `REVERSED` for one that is turned round."""
-    return colorize(disparity, look.removesuffix(REVERSED), invert=look.endswith(REVERSED))
+    """Colour a disparity map.
+
+    Args:
+        disparity: (H, W) float32 in [0, 1].
+        look: a colour map's name, followed by `REVERSED` for one that is turned round, then perhaps by `CLIPPED` and
+            the percentage of pixels at each end that get the end's colour.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    name, _, clipped = look.partition(CLIPPED)
+
+    def paint() -> np.ndarray:
+        return colorize(disparity, name.removesuffix(REVERSED), name.endswith(REVERSED), float(clipped or 0))
+
+    return checked(paint)
 
 
 def owner_of(request: gr.Request) -> str:

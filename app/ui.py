@@ -13,7 +13,7 @@ from app.batch import check as check_batch
 from app.handlers import Studio
 from app.memory import Memory
 from app.plain import PlainBlocks
-from app.shown import FAR_OVER_NEAR_RANGE, FOV_RANGE_DEG, REVERSED, Panel
+from app.shown import CLIPPED, FAR_OVER_NEAR_RANGE, FOV_RANGE_DEG, REVERSED, Panel
 from app.tabs import PICTURE, QUIET, Tab, depth_tab, image_tab, text_tab
 from jointdit_core.geometry.disparity import COLORMAPS
 from jointdit_core.results import Files, LiftSettings
@@ -43,7 +43,7 @@ class Results:
     """The shared result panel."""
 
     panel: Panel  # of components; the seed is the running tab's
-    colormap: gr.Dropdown
+    look: gr.Textbox
     lift: list[gr.Slider | gr.Checkbox]
     scene: gr.HTML
     reset: gr.Button
@@ -172,14 +172,18 @@ def _results() -> Results:
                 ),
                 gr.Slider(4096, 131072, lift.max_points, step=4096, label="Points", buttons=[], elem_classes="compact"),
             ]
+            clip = gr.Slider(0, 20, 0, step=0.5, label="Clip colours %", buttons=[], elem_classes="compact")
             with gr.Row(elem_classes="pair"):
                 controls += [
                     gr.Checkbox(lift.drop_sky, label="No sky", min_width=80, elem_classes="compact"),
                     gr.Checkbox(lift.smooth, label="Smooth 8-bit steps", min_width=80, elem_classes="compact"),
                 ]
+    look = gr.Textbox("spectral", visible=False)  # how depth is coloured, see `shown.colored`
+    combined = f"(name, clip) => name + (clip ? '{CLIPPED}' + clip : '')"
+    gr.on([colormap.input, clip.input], None, [colormap, clip], look, js=combined, **QUIET)
     panel = Panel(rgb, depth, bar, stop, caption, gr.State(None), gr.State([]), chosen, None)
     flow = (reset, estimate, (compare, compared), use_image, use_depth)
-    return Results(panel, colormap, controls, scene, *flow, downloads, make_parallax, parallax, copy_link)
+    return Results(panel, look, controls, scene, *flow, downloads, make_parallax, parallax, copy_link)
 
 
 def _gallery(studio: Studio) -> gr.Gallery | None:
@@ -223,18 +227,16 @@ def _wire_runs(studio: Studio, tabs: dict[str, Tab], results: Results) -> None:
     for (run, check), (tab, given, triggers) in runs.items():
         outputs = [*results.panel[:-1], tab.seed]
         asked = gr.on(triggers, studio.waiting, given, state, validator=check, **QUIET)
-        begun = asked.success(run, [*given, results.colormap], outputs, **endpoints.ON_DEVICE, **QUIET)
+        begun = asked.success(run, [*given, results.look], outputs, **endpoints.ON_DEVICE, **QUIET)
         begun.failure(studio.rest, None, state, queue=False, **QUIET)
         started.append(begun)
     files, start, archive = image.many
     given = [files, *image.numbers]
     asked = start.click(studio.waiting, given, state, validator=check_batch, **QUIET)
     batch = Batch(studio).depth_estimation
-    begun = asked.success(batch, [*given, results.colormap], [*state, archive], **endpoints.ON_DEVICE, **QUIET)
+    begun = asked.success(batch, [*given, results.look], [*state, archive], **endpoints.ON_DEVICE, **QUIET)
     begun.failure(studio.rest, None, state, queue=False, **QUIET)  # not cancelled by Stop: what was made is packed
-    results.panel.stop.click(
-        studio.stop, results.colormap, list(results.panel[:-1]), cancels=started, queue=False, **QUIET
-    )
+    results.panel.stop.click(studio.stop, results.look, list(results.panel[:-1]), cancels=started, queue=False, **QUIET)
 
 
 def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], results: Results) -> None:
@@ -255,15 +257,15 @@ def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], resu
     ready = gr.update(value="Make parallax", interactive=True)
     made.then(lambda: ready, None, results.make_parallax, queue=False, **QUIET)
     panel = results.panel
-    seen = [panel.variants, panel.chosen, results.colormap]
+    seen = [panel.variants, panel.chosen, results.look]
     panel.chosen.input(studio.choose, seen, [panel.rgb, panel.depth, panel.caption, panel.result], **QUIET)
     results.reset.click(None, js=viewer.RESET, **QUIET)
     results.estimate.click(studio.estimate_camera, result, results.lift[:2], **QUIET)
-    results.colormap.input(studio.recolor, [result, results.colormap], results.panel.depth, **QUIET)
+    results.look.change(studio.recolor, [result, results.look], results.panel.depth, **QUIET)
     (compare, compared), comparing = results.compare, gr.State(False)
-    seen = [result, results.colormap, comparing]
+    seen = [result, results.look, comparing]
     compare.click(studio.compare, seen, [comparing, results.panel.rgb, compared, compare], **QUIET)
-    gr.on([result.change, results.colormap.input], studio.pair, seen, compared, **QUIET)
+    gr.on([result.change, results.look.change], studio.pair, seen, compared, **QUIET)
 
     image = task_tabs["depth_estimation"].image
     results.use_image.click(studio.use_image, result, [tabs, image], **QUIET)
@@ -317,7 +319,7 @@ def _wire_examples(
     file, kind, polarity, preview = task_tabs["depth_to_image"].depth
     given = [task_tabs["depth_estimation"].image, file, kind, polarity]
     outputs = [*results.panel[:-1], tabs, *given, *restorable]
-    page.load(studio.welcome, results.colormap, list(results.panel[:-1]), **QUIET)
+    page.load(studio.welcome, results.look, list(results.panel[:-1]), **QUIET)
     if gallery is not None:
-        opened = gallery.select(studio.open_example, results.colormap, outputs, **QUIET)
+        opened = gallery.select(studio.open_example, results.look, outputs, **QUIET)
         opened.success(studio.preview_depth, [file, kind, polarity], preview, **QUIET)

@@ -127,21 +127,30 @@ def disparity_to_depth(disparity: np.ndarray, far_over_near: float = FAR_OVER_NE
     return (1.0 / (far_inverse + (1.0 - far_inverse) * disparity)).astype(np.float32, copy=False)
 
 
-def colorize(disparity: np.ndarray, colormap: str = "spectral", invert: bool = False) -> np.ndarray:
+def colorize(
+    disparity: np.ndarray, colormap: str = "spectral", invert: bool = False, clip_percent: float = 0.0
+) -> np.ndarray:
     """Colour a disparity map for the eye.
 
     Args:
         disparity: float (H, W) in [0, 1], near = 1.
         colormap: one of `COLORMAPS`.
         invert: swap the ends of the colour map.
+        clip_percent: share of the pixels at each end, in [0, 50), that get the end's colour; the others are spread
+            over the whole map, unless they are all alike.
 
     Returns:
         uint8 (H, W, 3) RGB.
 
     Raises:
-        ValueError: for a bad map or an unknown colour map.
+        ValueError: for a bad map, an unknown colour map or a share out of range.
     """
     disparity = check_disparity(disparity)
+    if not 0 <= clip_percent < 50:
+        raise ValueError(f"clip_percent: got {clip_percent!r}, allowed is [0, 50)")
+    if clip_percent:
+        low, high = np.percentile(disparity, (clip_percent, 100 - clip_percent))
+        disparity = ((disparity - low) / (high - low)).clip(0, 1) if high > low else disparity
     if colormap not in _ANCHORS:
         raise ValueError(f"colormap: got {colormap!r}, allowed is one of {', '.join(COLORMAPS)}")
     anchors = np.array([list(bytes.fromhex(color)) for color in _ANCHORS[colormap]], np.float64)

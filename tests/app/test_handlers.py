@@ -20,6 +20,7 @@ from app.examples import find_examples, write_example
 from app.memory import Memory
 from app.shown import SAME, Panel
 from jointdit_core import reading
+from jointdit_core.geometry.disparity import colorize
 from jointdit_core.results import Result, write_rgb_png
 from jointdit_core.worlds import VOCABULARY
 from tests.app.parts import LOOK, generate, last_of, visitor
@@ -394,6 +395,12 @@ def test_compare_swaps_the_picture_for_a_slider_and_back(studio, result):
     np.testing.assert_array_equal(image, result.image)
     np.testing.assert_array_equal(depth, 255 - studio.pair(result, "gray", True)[1])
     assert studio.pair(result, "gray", False) is SAME
+    np.testing.assert_array_equal(
+        studio.recolor(result, "gray_r@12.5"), colorize(result.disparity, "gray", invert=True, clip_percent=12.5)
+    )
+    for foreign in ("gray@99", "gray@x", "jet", "@", "gray@nan"):
+        with pytest.raises(gr.Error):
+            studio.recolor(result, foreign)
     assert studio.compare(result, "gray", True)[0] is False
     with pytest.raises(gr.Error, match="no picture"):
         studio.compare(None, "gray", False)

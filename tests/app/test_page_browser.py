@@ -279,6 +279,12 @@ def test_lift_controls_redraw_without_inference_and_keep_the_camera(page):
     page.get_by_role("button", name="Reset view").click()
     page.wait_for_timeout(700)
     assert page.evaluate(camera) == home
+    before, source = picture(page, "depth"), page.locator("#depth img").get_attribute("src")
+    page.locator("#lift input[type=range]").nth(4).fill("10")  # clips the colours
+    expect(page.locator("#depth img")).not_to_have_attribute("src", source)
+    assert len(np.unique(picture(page, "depth").reshape(-1, 3), axis=0)) > 50
+    assert not np.array_equal(picture(page, "depth"), before)
+    expect(page.get_by_role("button", name="RGB · PNG")).to_be_enabled()
 
 
 def test_many_pictures_give_one_archive(page, tmp_path):

@@ -42,6 +42,20 @@ def test_colorize_tells_near_from_far(colormap):
     np.testing.assert_array_equal(d.colorize(ramp, colormap, invert=True), colors[:, ::-1])
 
 
+def test_clipped_colours_spread_over_what_is_between():
+    ramp = np.linspace(0.4, 0.6, 101, dtype=np.float32)[None]
+    ramp[0, 0], ramp[0, -1] = 0, 1  # two outliers
+    plain, clipped = d.colorize(ramp, "gray"), d.colorize(ramp, "gray", clip_percent=10)
+    assert plain[0, 90, 0] - int(plain[0, 10, 0]) < 60
+    assert (clipped[0, :11] == 0).all() and (clipped[0, 90:] == 255).all()
+    assert (np.diff(clipped[0, 10:91, 0].astype(int)) > 0).all()
+    flat = np.full((2, 2), 0.3, np.float32)
+    np.testing.assert_array_equal(d.colorize(flat, clip_percent=10), d.colorize(flat))
+    for wrong in (-1, 50, float("nan")):
+        with pytest.raises(ValueError, match="clip_percent"):
+            d.colorize(ramp, clip_percent=wrong)
+
+
 def test_colorize_paints_near_warm():
     far, near = d.colorize(np.array([[0.0, 1.0]], np.float32), "spectral")[0].astype(int)
     assert near[0] > near[2] and far[2] > far[0]
