@@ -9,40 +9,56 @@ import gradio as gr
 
 from app import inputs
 from jointdit_core import reading
+from jointdit_core.presets import Preset
 
 RIGHT = gr.validate(True, "")
 
 
-def joint_generation(
-    prompt: str, seed: Any, randomize: bool, steps: Any, guidance: Any, size: str, variants: Any
-) -> tuple:
-    """Check what the run is about to get; the menu of sizes offers right ones only."""
-    how = verdict(inputs.check_guidance, guidance), RIGHT, verdict(inputs.check_variants, variants)
-    return verdict(inputs.check_prompt, prompt), *_run(seed, randomize, steps), *how
+class Checks:
+    """The checks of the three runs on one preset."""
 
+    def __init__(self, preset: Preset) -> None:
+        self.preset = preset
 
-def depth_estimation(image_path: str | None, seed: Any, randomize: bool, steps: Any, looseness: Any) -> tuple:
-    """Check what the run is about to get."""
-    picture, loose = verdict(reading.read_image, image_path), verdict(inputs.check_looseness, looseness)
-    return picture, *_run(seed, randomize, steps), loose
+    def joint_generation(
+        self, prompt: str, seed: Any, randomize: bool, steps: Any, guidance: Any, size: str, variants: Any
+    ) -> tuple:
+        """Check what the run is about to get; the menu of sizes offers right ones only."""
+        how = (
+            verdict(inputs.check_guidance, guidance, self.preset.max_guidance),
+            RIGHT,
+            verdict(inputs.check_variants, variants),
+        )
+        return verdict(inputs.check_prompt, prompt), *_run(seed, randomize, steps), *how
 
+    def depth_estimation(self, image_path: str | None, seed: Any, randomize: bool, steps: Any, looseness: Any) -> tuple:
+        """Check what the run is about to get."""
+        picture, loose = verdict(reading.read_image, image_path), verdict(inputs.check_looseness, looseness)
+        return picture, *_run(seed, randomize, steps), loose
 
-def depth_to_image(
-    prompt: str,
-    depth_path: str | None,
-    kind: str,
-    polarity: str,
-    seed: Any,
-    randomize: bool,
-    steps: Any,
-    guidance: Any,
-    looseness: Any,
-    variants: Any,
-) -> tuple:
-    """Check what the run is about to get."""
-    text, depth = verdict(inputs.check_prompt, prompt, False), verdict(reading.read_depth, depth_path, kind, polarity)
-    held = verdict(inputs.check_guidance, guidance), verdict(inputs.check_looseness, looseness)
-    return text, depth, RIGHT, RIGHT, *_run(seed, randomize, steps), *held, verdict(inputs.check_variants, variants)
+    def depth_to_image(
+        self,
+        prompt: str,
+        depth_path: str | None,
+        kind: str,
+        polarity: str,
+        seed: Any,
+        randomize: bool,
+        steps: Any,
+        guidance: Any,
+        looseness: Any,
+        variants: Any,
+    ) -> tuple:
+        """Check what the run is about to get."""
+        text, depth = (
+            verdict(inputs.check_prompt, prompt, False),
+            verdict(reading.read_depth, depth_path, kind, polarity),
+        )
+        held = (
+            verdict(inputs.check_guidance, guidance, self.preset.max_guidance),
+            verdict(inputs.check_looseness, looseness),
+        )
+        return text, depth, RIGHT, RIGHT, *_run(seed, randomize, steps), *held, verdict(inputs.check_variants, variants)
 
 
 def verdict(check: Callable, *arguments: Any) -> dict:

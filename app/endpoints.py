@@ -36,7 +36,7 @@ class Endpoints:
             prompt: What the picture shows.
             seed: The same seed gives the same picture; none draws one.
             steps: Denoising steps, 1 to 100.
-            guidance: How closely to follow the prompt, 0 to 20.
+            guidance: How closely to follow the prompt.
             size: Width x height in pixels.
             request: Who asks.
         """
@@ -79,7 +79,7 @@ class Endpoints:
             polarity: Which end is near.
             seed: The same seed gives the same picture; none draws one.
             steps: Denoising steps, 1 to 100.
-            guidance: How closely to follow the prompt, 0 to 20.
+            guidance: How closely to follow the prompt.
             looseness: 0 keeps the map exactly, 1 ignores it.
             request: Who asks.
         """

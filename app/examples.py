@@ -32,12 +32,12 @@ class Recipe:
 
 
 RECIPES = (
-    Recipe("joint_generation", "a yellow house and a green tree in a meadow on a sunny day", 1),
-    Recipe("joint_generation", "a red ball left of a blue cube in a room", 2),
-    Recipe("depth_estimation", "", 3, world=90_000_002),
-    Recipe("joint_generation", "a snowman in the snow at night", 4),
-    Recipe("depth_to_image", "a pencil sketch of a bed in a room", 5, world=90_000_012),
-    Recipe("joint_generation", "three yellow balls on a wooden table", 6),
+    Recipe("joint_generation", "three yellow balls on a wooden table", 2),
+    Recipe("joint_generation", "a snowman in the snow at night", 2),
+    Recipe("depth_estimation", "", 3, world=90_000_013),
+    Recipe("joint_generation", "a cartoon of a pink cake on a table", 2),
+    Recipe("depth_to_image", "a pencil sketch of a bed in a room", 5, world=90_000_011),
+    Recipe("joint_generation", "two green pine trees in the fog", 1),
 )
 
 

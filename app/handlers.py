@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -126,7 +126,7 @@ class Studio(Shown):
         """
         owner = owner_of(request)
         given_rgb, given_depth = (asked.task == task for task in ("depth_estimation", "depth_to_image"))
-        kept_rgb, kept_depth = (here and asked.looseness == 0 for here in (given_rgb, given_depth))
+        kept = Panel(rgb=given_rgb and asked.looseness == 0, depth=given_depth and asked.looseness == 0)
         yield Panel(
             rgb=given if given_rgb else SAME,
             depth=colored(given, colormap) if given_depth else SAME,
@@ -137,38 +137,46 @@ class Studio(Shown):
             seed=asked.seed,
         )
         made: list[Result] = []
-        for number in range(count):
-            one = replace(asked, seed=(asked.seed + number) % (inputs.MAX_SEED + 1))
-            which = f"Variant {number + 1} of {count} · " if count > 1 else ""
-
-            def work(on_step: OnStep, one: Settings = one) -> JointDiTOutput:
-                return one.run(self.pipe, given, on_step)
-
-            shown, started = None, time.monotonic()
-            try:
-                for news in self.lane.run(owner, one, work, request_name(request)):
-                    if isinstance(news, JointDiTOutput):
-                        break
-                    fresh = news.image is not None and news.image is not shown
-                    shown = news.image
-                    yield Panel(
-                        rgb=news.image if fresh and not kept_rgb else SAME,
-                        depth=colored(news.disparity, colormap) if fresh and not kept_depth else SAME,
-                        bar=words.running(news, which),
-                    )
-            except Stopped:  # `stop` shows what there is
+        for number in range(1, count + 1):
+            one = replace(asked, seed=(asked.seed + number - 1) % (inputs.MAX_SEED + 1))
+            which = f"Variant {number} of {count} · " if count > 1 else ""
+            started = time.monotonic()
+            output = yield from self._job(request, one, given, which, colormap, kept)
+            if output is None:  # stopped: `stop` shows what there is
                 return
-            except LaneError as error:
-                raise refusal(error) from None
             seconds = time.monotonic() - started
-            result = Result(np.asarray(news.image), news.disparity, one, seconds, news.notes, fov_deg=fov_deg)
-            ended = number + 1 == count
-            bar = words.run_bar(
-                f"{which}{'Done' if ended else 'done'} in {words.seconds(seconds)}.", (number + 1) / count
-            )
+            result = Result(np.asarray(output.image), output.disparity, one, seconds, output.notes, fov_deg=fov_deg)
+            done = "Done" if number == count else "done"
+            bar = words.run_bar(f"{which}{done} in {words.seconds(seconds)}.", number / count)
             panel = self._show(result, owner, colormap, bar)
             made.append(panel.result)
-            yield panel._replace(stop=STOP_OFF if ended else SAME, variants=list(made), chosen=chooser(made))
+            stop = STOP_OFF if number == count else SAME
+            yield panel._replace(stop=stop, variants=list(made), chosen=chooser(made))
+
+    def _job(
+        self, request: gr.Request, asked: Settings, given: np.ndarray | None, which: str, colormap: str, kept: Panel
+    ) -> Generator[Panel, None, JointDiTOutput | None]:
+        """Run one job on the lane and show its progress; what is `kept` needs no previews. None if it was stopped."""
+
+        def work(on_step: OnStep) -> JointDiTOutput:
+            return asked.run(self.pipe, given, on_step)
+
+        shown = None
+        try:
+            for news in self.lane.run(owner_of(request), asked, work, request_name(request)):
+                if isinstance(news, JointDiTOutput):
+                    return news
+                fresh = news.image is not None and news.image is not shown
+                shown = news.image
+                yield Panel(
+                    rgb=news.image if fresh and not kept.rgb else SAME,
+                    depth=colored(news.disparity, colormap) if fresh and not kept.depth else SAME,
+                    bar=words.running(news, which),
+                )
+        except Stopped:
+            return None
+        except LaneError as error:
+            raise refusal(error) from None
 
     def waiting(self, *_: Any) -> tuple:
         """Tell a visitor whose run is in the queue so; returns the run bar and the Stop button."""
@@ -221,7 +229,7 @@ class Studio(Shown):
         """Check what a run was given and draw its seed; a size of None is the model's own, or that of what is given."""
         prompt = checked(inputs.check_prompt, prompt, task == "joint_generation")
         used = secrets.randbelow(inputs.MAX_SEED + 1) if randomize else checked(inputs.check_seed, seed)
-        guidance = None if guidance is None else checked(inputs.check_guidance, guidance)
+        guidance = None if guidance is None else checked(inputs.check_guidance, guidance, self.preset.max_guidance)
         steps, looseness = checked(inputs.check_steps, steps), checked(inputs.check_looseness, looseness)
         width, height = (None, None) if size is None else checked(inputs.check_size, size, self.preset.sizes)
         return Settings(task, prompt, used, steps, guidance, self.preset.name, looseness, None, width, height)

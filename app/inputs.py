@@ -10,7 +10,6 @@ from jointdit_core.decoding import InputError
 MAX_PROMPT_CHARS = 1000
 MAX_SEED = 2**32 - 1
 MAX_STEPS = 100
-MAX_GUIDANCE = 20.0
 MAX_VARIANTS = 4
 
 
@@ -78,9 +77,9 @@ def check_looseness(value: float) -> float:
     return check_number("The looseness", value, 0, 1)
 
 
-def check_guidance(value: float) -> float:
-    """Return the guidance scale as float in [0, 20], else raise an InputError."""
-    return check_number("The guidance", value, 0, MAX_GUIDANCE)
+def check_guidance(value: float, most: float) -> float:
+    """Return the guidance scale as float in [0, most], else raise an InputError."""
+    return check_number("The guidance", value, 0, most)
 
 
 def check_variants(value: float) -> int:

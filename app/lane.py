@@ -44,6 +44,10 @@ class Busy(LaneError):
     """All places of the queue are taken."""
 
 
+class Ended(LaneError):
+    """The lane takes no more jobs."""
+
+
 class Stopped(Exception):
     """The job was stopped by its visitor."""
 
@@ -116,7 +120,7 @@ class Lane:
             if job.done.is_set() and self._jobs.get(owner) is job:
                 self._jobs.pop(owner, None)
         if job.failure:
-            raise LaneError(job.failure)
+            raise (Ended if job.failure in (STOPPING, BROKEN) else LaneError)(job.failure)
         if job.output is None:
             raise Stopped
         yield job.output
@@ -198,7 +202,7 @@ class Lane:
     def _enter(self, job: Job) -> None:
         with self._guard:
             if self._has_failed or self._is_closed:
-                raise LaneError(BROKEN if self._has_failed else STOPPING)
+                raise Ended(BROKEN if self._has_failed else STOPPING)
             if len(self._queue) >= self.places + (self._running is None):
                 raise Busy(self._busy(len(self._queue)))
             self._queue.append(job)

@@ -11,7 +11,7 @@ from app import inputs, words
 from app.batch import MAX_PICTURES
 from app.handlers import Studio
 from jointdit_core import reading
-from jointdit_core.presets import TaskDefaults
+from jointdit_core.presets import Preset, Task
 
 QUALITIES = [("Draft", "draft"), ("Standard", "standard"), ("Fine", "fine")]
 PICTURE = {"interactive": False, "format": "png", "buttons": ["fullscreen"]}
@@ -44,7 +44,6 @@ class Tab:
 
 def text_tab(studio: Studio) -> Tab:
     """Draw the tab Text -> RGB + depth."""
-    defaults = studio.preset.tasks["joint_generation"]
     shown = studio.examples[0].settings if studio.examples else None  # what the page opens with
     with gr.Tab(words.TASK_TITLES["joint_generation"], id="joint_generation"):
         surprise = gr.Button("Surprise me", size="sm") if studio.knows_words else None
@@ -61,12 +60,11 @@ def text_tab(studio: Studio) -> Tab:
         )
         if surprise:
             surprise.click(studio.surprise, None, prompt, **QUIET)
-        return Tab(*_run_controls("Generate RGB + depth", defaults, sizes=studio.preset.sizes), prompt=prompt)
+        return Tab(*_run_controls("Generate RGB + depth", studio.preset, "joint_generation"), prompt=prompt)
 
 
 def image_tab(studio: Studio) -> Tab:
     """Draw the tab Image -> depth."""
-    defaults = studio.preset.tasks["depth_estimation"]
     with gr.Tab(words.TASK_TITLES["depth_estimation"], id="depth_estimation"):
         image = gr.Image(
             label="Image",
@@ -77,7 +75,7 @@ def image_tab(studio: Studio) -> Tab:
             buttons=[],
             placeholder="Drop a picture here, click to choose one,\nor paste it",
         )
-        controls = _run_controls("Estimate depth", defaults, given="picture")
+        controls = _run_controls("Estimate depth", studio.preset, "depth_estimation", given="picture")
         with gr.Accordion("Many pictures", open=False):
             files = gr.File(
                 label=f"Up to {MAX_PICTURES} pictures",
@@ -93,7 +91,6 @@ def image_tab(studio: Studio) -> Tab:
 
 def depth_tab(studio: Studio) -> Tab:
     """Draw the tab Depth -> image."""
-    defaults = studio.preset.tasks["depth_to_image"]
     with gr.Tab(words.TASK_TITLES["depth_to_image"], id="depth_to_image"):
         file = gr.File(label="Depth map · PNG or NPY", file_types=[".png", ".npy"], height=100, elem_id="depth-file")
         preview = gr.Image(label="As read: near is white", visible=False, height=120, elem_id="as-read", **PICTURE)
@@ -108,7 +105,7 @@ def depth_tab(studio: Studio) -> Tab:
             max_lines=4,
             max_length=inputs.MAX_PROMPT_CHARS,
         )
-        controls = _run_controls("Generate image", defaults, given="depth")
+        controls = _run_controls("Generate image", studio.preset, "depth_to_image", given="depth")
         return Tab(*controls, prompt=prompt, depth=(file, kind, polarity, preview))
 
 
@@ -118,13 +115,12 @@ def _segments(choices: list[tuple[str, str]], value: str, label: str) -> gr.Radi
         return gr.Radio(choices, value=value, label=label, show_label=False, elem_classes="segments", interactive=True)
 
 
-def _run_controls(
-    action: str, defaults: TaskDefaults, given: str = "", sizes: tuple[tuple[int, int], ...] = ()
-) -> tuple:
+def _run_controls(action: str, preset: Preset, task: Task, given: str = "") -> tuple:
     """Draw quality, button and settings; return the first eight parts of a `Tab`, None for those a task does not have.
 
-    `given` names what the task is given, "picture" or "depth"; `sizes` are those to choose from where nothing is.
+    `given` names what the task is given, "picture" or "depth"; where it is nothing there is a choice of sizes.
     """
+    defaults = preset.tasks[task]
     steps_of = {quality: defaults.steps[quality] for _, quality in QUALITIES}
     quality = _segments(QUALITIES, "standard", "Quality")
     button = gr.Button(action, variant="primary", size="lg")
@@ -138,7 +134,10 @@ def _run_controls(
         guidance = looseness = size = variants = None
         if given != "picture":
             guidance = gr.Slider(
-                0, 20, defaults.guidance_scale, step=0.1, label="Guidance", info="How closely to follow the prompt."
+                *(0, preset.max_guidance, defaults.guidance_scale),
+                step=0.1,
+                label="Guidance",
+                info="How closely to follow the prompt.",
             )
         if given:
             looseness = gr.Slider(
@@ -146,8 +145,8 @@ def _run_controls(
             )
             gr.HTML(words.noise_square(given), elem_id=f"square-{given}", elem_classes="square")
             looseness.change(None, looseness, js=words.move_start(given), **QUIET)
-        if sizes:
-            choices = [(words.size_title(*each), inputs.size_name(*each)) for each in sizes]
+        if not given:
+            choices = [(words.size_title(*each), inputs.size_name(*each)) for each in preset.sizes]
             size = gr.Dropdown(choices, value=choices[0][1], label="Size", filterable=False)
         if given != "picture":
             variants = gr.Slider(

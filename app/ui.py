@@ -7,9 +7,10 @@ from pathlib import Path
 
 import gradio as gr
 
-from app import checks, endpoints, viewer, words
+from app import endpoints, viewer, words
 from app.batch import Batch
 from app.batch import check as check_batch
+from app.checks import Checks
 from app.handlers import Studio
 from app.memory import Memory
 from app.plain import PlainBlocks
@@ -205,6 +206,7 @@ def _gallery(studio: Studio) -> gr.Gallery | None:
 
 def _wire_runs(studio: Studio, tabs: dict[str, Tab], results: Results) -> None:
     text, image, depth = tabs["joint_generation"], tabs["depth_estimation"], tabs["depth_to_image"]
+    checks = Checks(studio.preset)
     runs = {
         (studio.joint_generation, checks.joint_generation): (
             text,

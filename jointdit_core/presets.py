@@ -55,6 +55,7 @@ class Preset:
         addons: Hub repository of the JointDiT add-ons; None where `source` is a whole pipeline.
         default_size: Side of the square made by default, in pixels.
         sizes: (width, height) in pixels that are offered where nothing is given, the default first.
+        max_guidance: Largest guidance scale that the model was taught, or is known to bear.
         dtype: Number format of the weights.
         tasks: Defaults of each task.
     """
@@ -65,6 +66,7 @@ class Preset:
     addons: str | None
     default_size: int
     sizes: tuple[tuple[int, int], ...]
+    max_guidance: float
     dtype: torch.dtype
     tasks: dict[Task, TaskDefaults]
 
@@ -77,6 +79,7 @@ PRESETS = {
         addons=None,
         default_size=256,
         sizes=((256, 256), (320, 192), (192, 320)),
+        max_guidance=6.0,
         dtype=torch.float32,
         tasks={
             "joint_generation": TaskDefaults({"draft": 8, "standard": 20, "fine": 40}, 3.5),
@@ -91,6 +94,7 @@ PRESETS = {
         addons="byungki-kwon/JointDiT",
         default_size=512,
         sizes=((512, 512), (640, 384), (384, 640), (1024, 1024), (1024, 768), (768, 1024)),
+        max_guidance=20.0,
         dtype=torch.bfloat16,
         tasks={
             "joint_generation": TaskDefaults({"draft": 10, "standard": 20, "fine": 40}, 3.5),

@@ -129,4 +129,4 @@ def test_presets_stay_within_the_pipelines_limits(preset):
         assert hasattr(JointDiTPipeline, task)
         steps = defaults.steps
         assert 1 <= steps["draft"] < steps["standard"] < steps["fine"] <= MAX_STEPS
-        assert 0 <= defaults.guidance_scale <= MAX_GUIDANCE
+        assert 0 <= defaults.guidance_scale <= preset.max_guidance <= MAX_GUIDANCE

@@ -1,5 +1,6 @@
 """Depth for many pictures: one archive, what cannot be used is named, a stop keeps what was made."""
 
+import errno
 import threading
 import time
 import zipfile
@@ -56,6 +57,35 @@ def test_stop_packs_what_was_made(studio, pictures):
     names, report, _ = contents(rows[-1])
     assert names[:2] == ["001-p0-depth.png", "001-p0-depth16.png"] and len(names) == 3
     assert "p1.png: Stopped" in report and "p2" not in report
+
+
+def test_a_picture_that_is_withheld_does_not_end_the_batch(studio, pictures):
+    seen = []
+
+    def look(output, asked):
+        seen.append(output)
+        return "This picture is not shown." if len(seen) == 2 else None
+
+    studio.lane.check = look
+    names, report, _ = contents(last_of(run(studio, pictures)))
+    assert "p1.png: This picture is not shown." in report and len(seen) == 3
+    assert "003-p2-depth16.png" in names and not any("p1" in name for name in names)
+
+
+def test_a_server_that_ends_ends_the_batch(studio, pictures):
+    studio.lane.close(0)
+    _, report, _ = contents(last_of(run(studio, pictures)))
+    assert "p0.png: The server is being restarted" in report and "p1" not in report
+
+
+def test_a_full_disk_leaves_no_half_archive(studio, pictures, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("app.batch.write_png16", full)
+    with pytest.raises(OSError, match="No space"):
+        list(run(studio, pictures))
+    assert not list(studio.sessions.root.rglob("*.zip"))
 
 
 @pytest.mark.parametrize("paths", [None, [], ["x.png"] * 101])

@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from app import checks, words
+from app import words
+from app.checks import Checks
 from app.endpoints import Endpoints
 from app.examples import find_examples, write_example
 from app.memory import Memory
 from app.shown import SAME, Panel
 from jointdit_core import reading
 from jointdit_core.geometry.disparity import colorize
+from jointdit_core.presets import PRESETS
 from jointdit_core.results import Result, write_rgb_png
 from jointdit_core.worlds import VOCABULARY
 from tests.app.parts import LOOK, generate, last_of, visitor
@@ -113,6 +115,7 @@ def test_a_loose_depth_is_only_a_hint(studio, tmp_path):
         ({"steps": 0}, "steps"),
         ({"steps": 10**6}, "steps"),
         ({"guidance": float("nan")}, "guidance"),
+        ({"guidance": 6.1}, "guidance"),
         ({"size": "65x64"}, "size"),
         ({"variants": 5}, "variants"),
     ],
@@ -144,7 +147,7 @@ def test_each_wrong_control_is_named_before_the_run(tmp_path, monkeypatch, task,
     Image.new("RGB", (32, 32)).save("photo.png")
     np.save("depth.npy", np.eye(32))
     (tmp_path / "notes.txt").write_text("not a picture")
-    check = getattr(checks, task)
+    check = getattr(Checks(PRESETS["mini"]), task)
     assert [verdict["is_valid"] for verdict in check(*right)] == [True] * len(right)
     verdicts = check(*(wrong.get(number, value) for number, value in enumerate(right)))
     assert [number for number, verdict in enumerate(verdicts) if not verdict["is_valid"]] == list(wrong)

@@ -28,8 +28,8 @@ def test_long_and_odd_prompts_are_refused():
 def test_good_numbers_come_back_in_their_type():
     assert inputs.check_seed(7.0) == 7 and isinstance(inputs.check_seed(7.0), int)
     assert inputs.check_seed(2**32 - 1) == 2**32 - 1
-    assert inputs.check_steps(1) == 1 and inputs.check_guidance(3) == 3.0
-    assert isinstance(inputs.check_guidance(3), float)
+    assert inputs.check_steps(1) == 1 and inputs.check_guidance(3, 20) == 3.0
+    assert isinstance(inputs.check_guidance(3, 20), float)
     assert inputs.check_number("Field of view", 5, 5, 150) == 5
 
 
@@ -41,5 +41,5 @@ def test_bad_seeds_are_refused(value):
 def test_bad_numbers_are_refused():
     assert refused(inputs.check_steps, 0) == "The number of steps must be a whole number from 1 to 100."
     assert refused(inputs.check_steps, 51, 50).endswith("from 1 to 50.")
-    assert refused(inputs.check_guidance, 21) == "The guidance must be a number from 0 to 20."
-    assert refused(inputs.check_guidance, float("nan"))
+    assert refused(inputs.check_guidance, 6.5, 6) == "The guidance must be a number from 0 to 6."
+    assert refused(inputs.check_guidance, float("nan"), 20)

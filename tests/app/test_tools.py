@@ -75,9 +75,3 @@ def test_addresses_are_not_fetched_and_refusals_are_sentences(server):
     )
     assert fetched.isError and empty.isError
     assert "prompt" in empty.content[0].text and "Traceback" not in empty.content[0].text + fetched.content[0].text
-
-
-def test_without_the_flag_there_is_no_such_route(tmp_path):
-    with Server(tmp_path, FREE) as one:
-        answer = one.http.post("/gradio_api/mcp/", json={"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
-        assert answer.status_code == 404

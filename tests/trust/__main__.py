@@ -40,7 +40,7 @@ def main() -> int:
             show("Interruptions", checks.interruptions(server, times(20)) + checks.departure(server))
             show("More visitors than places", checks.crowd(server, 10, 50))
             show("Access", hostile.access(server))
-            show("Odd requests", hostile.surface(server, times(1000)))
+            show("Odd requests", hostile.surface(server, times(500)))
             show("Bad inputs", hostile.bad_inputs(server, every=max(1, round(1 / scale))))
         show("Faults", checks.faults(folder, times(10)))
         show("Stops", checks.terminated(folder) + checks.killed(folder))

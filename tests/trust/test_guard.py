@@ -159,6 +159,18 @@ def test_routes_that_the_page_does_not_need_are_not_there(path):
     assert app.calls == 0
 
 
+def test_tools_are_there_only_where_they_are_served():
+    call = [b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}']
+    for path in (limits.TOOLS, f"{limits.TOOLS}/"):
+        assert ask(guarded(), "POST", path, chunks=call)[0] == 404
+        assert ask(guarded(rules=Policy(with_tools=True)), "POST", path, chunks=call)[0] == 200
+        assert ask(guarded(rules=Policy(with_tools=True)), "GET", path)[0] == 404
+    too_large = [(b"content-length", str(limits.TOOL_BYTES + 1).encode())]
+    assert ask(guarded(rules=Policy(with_tools=True)), "POST", limits.TOOLS, headers=too_large)[0] == 413
+    fetched = [b'{"params": {"image": {"path": "http://127.0.0.1/a.png"}}}']
+    assert ask(guarded(rules=Policy(with_tools=True)), "POST", limits.TOOLS, chunks=fetched)[0] == 400
+
+
 @pytest.mark.parametrize(
     ("path", "most"), [(JOIN, limits.JSON_BYTES), (limits.UPLOAD, limits.body_limit(limits.UPLOAD))]
 )
