@@ -12,7 +12,7 @@ from jointdit_core.worlds import COLOR_CLASSES, OBJECT_CLASSES
 def velocity_and_loss(parts, pairs):
     torch.manual_seed(0)
     x = torch.randn(8, 16, 16)
-    return parts(x, torch.full((8,), 0.5), pairs.captions[:, 0], (8, 8), None, pairs.labels)
+    return parts(x, torch.full((8,), 0.5), pairs.captions[:, 0], (8, 8), torch.ones(4), pairs.labels)
 
 
 def test_an_untrained_head_guesses_and_its_gradient_reaches_the_blocks_before_it(pipeline, pairs):

@@ -19,7 +19,7 @@ def test_direct_requirements_are_pinned_exactly_and_installed_so(path):
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
     assert len(lines) >= 4
     for line in lines:
-        name, version = re.fullmatch(r"([A-Za-z0-9_.-]+)==([0-9][0-9A-Za-z.]*)", line).groups()
+        name, version = re.fullmatch(r"([A-Za-z0-9_.-]+)(?:\[\w+\])?==([0-9][0-9A-Za-z.]*)", line).groups()
         assert importlib.metadata.version(name).split("+")[0] == version
 
 
