@@ -17,7 +17,7 @@ from app import recovery
 from app.session import Sessions
 from jointdit_core import presets
 
-HANG_S = 4.0  # longer than the time limit that the tests set
+HANG_S = 3.0  # longer than the time limit that the tests set
 FULL = Path("/dev/full")
 FILE = "jointdit-joint-generation-1-rgb.png"  # the first file of the tests' requests
 
