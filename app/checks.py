@@ -24,11 +24,7 @@ class Checks:
         self, prompt: str, seed: Any, randomize: bool, steps: Any, guidance: Any, size: str, variants: Any
     ) -> tuple:
         """Check what the run is about to get; the menu of sizes offers right ones only."""
-        how = (
-            verdict(inputs.check_guidance, guidance, self.preset.max_guidance),
-            RIGHT,
-            verdict(inputs.check_variants, variants),
-        )
+        how = self._guidance(guidance), RIGHT, verdict(inputs.check_variants, variants)
         return verdict(inputs.check_prompt, prompt), *_run(seed, randomize, steps), *how
 
     def depth_estimation(self, image_path: str | None, seed: Any, randomize: bool, steps: Any, looseness: Any) -> tuple:
@@ -50,15 +46,13 @@ class Checks:
         variants: Any,
     ) -> tuple:
         """Check what the run is about to get."""
-        text, depth = (
-            verdict(inputs.check_prompt, prompt, False),
-            verdict(reading.read_depth, depth_path, kind, polarity),
-        )
-        held = (
-            verdict(inputs.check_guidance, guidance, self.preset.max_guidance),
-            verdict(inputs.check_looseness, looseness),
-        )
-        return text, depth, RIGHT, RIGHT, *_run(seed, randomize, steps), *held, verdict(inputs.check_variants, variants)
+        text = verdict(inputs.check_prompt, prompt, False)
+        depth = verdict(reading.read_depth, depth_path, kind, polarity)
+        held = verdict(inputs.check_looseness, looseness), verdict(inputs.check_variants, variants)
+        return text, depth, RIGHT, RIGHT, *_run(seed, randomize, steps), self._guidance(guidance), *held
+
+    def _guidance(self, value: Any) -> dict:
+        return verdict(inputs.check_guidance, value, self.preset.max_guidance)
 
 
 def verdict(check: Callable, *arguments: Any) -> dict:

@@ -20,6 +20,7 @@ from jointdit_core.results import Files, LiftSettings, Result, write_files, writ
 FOV_RANGE_DEG, FAR_OVER_NEAR_RANGE = (10, 120), (1.5, 50)  # of the lift's sliders
 REVERSED, CLIPPED = "_r", "@"  # the first as matplotlib has it
 SAME: Any = gr.skip()
+NO_PICTURE = "There is no picture yet; press Generate first."
 
 
 class Panel(NamedTuple):
@@ -75,7 +76,7 @@ class Shown:
     def parallax(self, result: Result | None, *controls: Any) -> tuple:
         """Draw the result's animation, which takes seconds, and offer it in place of the button that asked for it."""
         if result is None:
-            raise refusal("There is no picture yet; press Generate first.")
+            raise refusal(NO_PICTURE)
         path = written(write_parallax, result, lifting(*controls))
         return gr.update(visible=False), gr.update(value=str(path), visible=True)
 
@@ -90,7 +91,7 @@ class Shown:
             Whether it compares now, the picture, the slider, and the button's next offer.
         """
         if result is None:
-            raise refusal("There is no picture yet; press Generate first.")
+            raise refusal(NO_PICTURE)
         if comparing:
             return False, gr.update(visible=True), gr.update(visible=False), "Compare"
         pair = self.pair(result, colormap, True)
@@ -103,7 +104,7 @@ class Shown:
     def use_image(self, result: Result | None, request: gr.Request) -> tuple:
         """Hand the result's picture to the tab Image -> depth."""
         if result is None:
-            raise refusal("There is no picture yet; press Generate first.")
+            raise refusal(NO_PICTURE)
         path = self.sessions.folder(owner_of(request)) / "picture.png"
         write_rgb_png(path, result.image, result.settings)
         return gr.Tabs(selected="depth_estimation"), str(path)

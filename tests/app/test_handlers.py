@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import threading
 import time
 import zipfile
@@ -12,21 +11,18 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from app import words
 from app.checks import Checks
 from app.endpoints import Endpoints
 from app.examples import find_examples, write_example
-from app.memory import Memory
 from app.shown import SAME, Panel
 from jointdit_core import reading
-from jointdit_core.geometry.disparity import colorize
 from jointdit_core.presets import PRESETS
-from jointdit_core.results import Result, write_rgb_png
+from jointdit_core.results import Result
 from jointdit_core.worlds import VOCABULARY
-from tests.app.parts import LOOK, generate, last_of, visitor
-from tests.geometry.test_recover import box_room, exact_disparity
+from tests.app.parts import generate, last_of, visitor
 
 # The three runs.
 
@@ -248,74 +244,6 @@ def test_stop_reaches_only_its_own_visitor(studio):
     assert isinstance(panels[-1].result, Result)
 
 
-# Between the tabs.
-
-
-def test_use_depth_hands_the_disparity_over(studio, result):
-    tab, path, kind, polarity = studio.use_depth(result, visitor())
-    assert tab.selected == "depth_to_image"
-    np.testing.assert_array_equal(reading.read_depth(path, kind, polarity), result.disparity)
-
-
-def test_use_image_hands_the_picture_over(studio, result):
-    tab, path = studio.use_image(result, visitor())
-    assert tab.selected == "depth_estimation"
-    np.testing.assert_array_equal(np.asarray(reading.read_image(path).image), result.image)
-
-
-def test_estimated_camera_of_a_room_sets_the_lift_controls(studio, result):
-    depth = box_room(60, 25, 10, 192, 192)
-    disparity, ratio = exact_disparity(depth)
-    room = dataclasses.replace(result, image=np.zeros((192, 192, 3), np.uint8), disparity=disparity)
-    fov_deg, far_over_near = studio.estimate_camera(room)
-    assert fov_deg == pytest.approx(60, abs=5) and far_over_near == pytest.approx(ratio, rel=0.15)
-    assert 2 * far_over_near % 1 == 0
-    studio.view(room, fov_deg, far_over_near, *LOOK[2:])
-
-
-def test_a_field_of_view_from_the_photo_is_kept_by_the_estimate(studio, tmp_path):
-    photo, exif = Image.new("RGB", (60, 40)), Image.Exif()
-    exif.get_ifd(0x8769)[0xA405] = 35  # FocalLengthIn35mmFilm
-    photo.save(tmp_path / "photo.jpg", exif=exif)
-    estimated = last_of(studio.depth_estimation(str(tmp_path / "photo.jpg"), 1, False, 2, 0, "gray", visitor())).result
-    true = 2 * np.degrees(np.arctan(36 / 70))
-    assert estimated.fov_deg == pytest.approx(true, abs=0.5)
-    disparity, _ = exact_disparity(box_room(80, 25, 10, 192, 192))
-    room = dataclasses.replace(estimated, image=np.zeros((192, 192, 3), np.uint8), disparity=disparity)
-    assert studio.estimate_camera(room)[0] == round(estimated.fov_deg)
-    assert studio.estimate_camera(dataclasses.replace(room, fov_deg=None))[0] == pytest.approx(80, abs=5)
-
-
-def test_the_lift_takes_the_sliders_whatever_the_photo_says(studio, result):
-    photo = dataclasses.replace(result, fov_deg=30.0)
-    assert json.loads(studio.view(photo, 80.0, *LOOK[1:]))["layout"]["meta"]["fov_deg"] == pytest.approx(80)
-
-
-def test_a_camera_that_cannot_be_told_leaves_the_controls(studio, result):
-    noise = np.random.default_rng(0).random((64, 64), np.float32)
-    with pytest.raises(gr.Error, match="too few flat surfaces"):
-        studio.estimate_camera(dataclasses.replace(result, disparity=noise))
-    with pytest.raises(gr.Error, match="everywhere"):
-        studio.estimate_camera(dataclasses.replace(result, disparity=np.full((9, 9), 0.4, np.float32)))
-    with pytest.raises(gr.Error, match="press Generate first"):
-        studio.estimate_camera(None)
-
-
-def test_flow_buttons_without_a_result_say_what_to_do(studio):
-    for button in (studio.use_image, studio.use_depth):
-        with pytest.raises(gr.Error, match="Generate first"):
-            button(None, visitor())
-
-
-def test_an_uploaded_depth_map_is_shown_as_read(studio, tmp_path):
-    np.save(tmp_path / "depth.npy", np.tile(np.linspace(0, 1, 32, dtype=np.float32), (32, 1)))
-    path = str(tmp_path / "depth.npy")
-    near_is_bright = studio.preview_depth(path, reading.RELATIVE, reading.NEAR_IS_BRIGHT)["value"]
-    near_is_dark = studio.preview_depth(path, reading.RELATIVE, reading.NEAR_IS_DARK)["value"]
-    np.testing.assert_array_equal(near_is_bright, near_is_dark[:, ::-1])
-    assert studio.preview_depth(None, reading.RELATIVE, reading.NEAR_IS_BRIGHT)["visible"] is False
-
-
 # Examples, words and endpoints.
 
 
@@ -333,80 +261,6 @@ def test_examples_come_back_exactly(studio, tmp_path, result):
     assert image is SAME and depth.endswith("depth16.png")
     assert all(part is SAME for part in restored[:14])
     assert restored[14:] == ("a red ball", 7, False, 20, 2.0, 0.0, SAME)
-
-
-def test_a_photo_sets_the_field_of_view_its_camera_wrote(studio, tmp_path):
-    photo, exif = Image.new("RGB", (60, 40)), Image.Exif()
-    exif.get_ifd(0x8769)[0xA405] = 35  # FocalLengthIn35mmFilm
-    photo.save(tmp_path / "photo.jpg", exif=exif)
-    fov_deg, *controls = Memory(studio).opened(str(tmp_path / "photo.jpg"))
-    assert fov_deg == round(2 * np.degrees(np.arctan(36 / 70))) and all(part is SAME for part in controls)
-    photo.save(tmp_path / "plain.jpg")
-    assert Memory(studio).opened(str(tmp_path / "plain.jpg"))[0] == 55
-
-
-def test_a_picture_made_here_brings_its_settings_back(studio, result, tmp_path):
-    path = tmp_path / "made.png"
-    write_rgb_png(path, result.image, result.settings)
-    assert Memory(studio).opened(str(path))[1:7] == ("a red ball", 7, False, 20, 3.5, 0.0)
-    assert all(part is SAME for part in Memory(studio).opened(str(path))[7:])
-    write_rgb_png(path, result.image, dataclasses.replace(result.settings, width=96, height=64))
-    assert Memory(studio).opened(str(path))[7] == "96x64"
-    write_rgb_png(path, result.image, dataclasses.replace(result.settings, width=96, height=10**6))
-    assert all(part is SAME for part in Memory(studio).opened(str(path))[1:]), "nothing here makes that size"
-
-
-@pytest.mark.parametrize(
-    "foreign",
-    ["", "[]", "{}", "[" * 100_000, '{"task": "depth_estimation"}', {"seed": -1}, {"steps": 1e9}, {"task": "x"}],
-)
-def test_settings_in_a_picture_are_checked_like_any_others(studio, result, tmp_path, foreign):
-    info = PngImagePlugin.PngInfo()
-    made = dataclasses.asdict(result.settings)
-    info.add_itxt("jointdit", foreign if isinstance(foreign, str) else json.dumps(made | foreign))
-    Image.fromarray(result.image).save(tmp_path / "foreign.png", pnginfo=info)
-    assert all(part is SAME for part in Memory(studio).opened(str(tmp_path / "foreign.png"))[1:])
-
-
-def test_a_link_and_an_earlier_run_restore_settings_and_foreign_ones_nothing(studio, result):
-    tab, *controls = Memory(studio).reopen(result.settings.text())
-    assert tab.selected == "joint_generation" and controls[:6] == ["a red ball", 7, False, 20, 3.5, 0.0]
-    for foreign in (None, "", "x", '{"task": 1}', dataclasses.replace(result.settings, seed=-1).text()):
-        assert all(part is SAME for part in Memory(studio).reopen(foreign))
-
-
-def test_earlier_runs_are_kept_once_newest_first_and_without_examples(studio, result):
-    run = dataclasses.replace(result, seconds=1.0)
-    other = dataclasses.replace(run, settings=dataclasses.replace(run.settings, prompt="a blue cube"))
-    kept = []
-    for one in (run, other, run):
-        kept, menu = Memory(studio).remember(one, kept)
-    assert kept == [run.settings.text(), other.settings.text()]
-    assert [title for title, _ in menu["choices"]] == [
-        "a red ball · seed 7 · 20 steps",
-        "a blue cube · seed 7 · 20 steps",
-    ]
-    assert Memory(studio).remember(result, kept) == (SAME, SAME)  # an example, which took no time
-    assert Memory(studio).recall(["foreign", 7, *kept])["choices"] == menu["choices"]
-    assert not Memory(studio).recall([])["visible"]
-
-
-def test_compare_swaps_the_picture_for_a_slider_and_back(studio, result):
-    comparing, picture, slider, offer = studio.compare(result, "gray_r", False)
-    assert comparing and not picture["visible"] and slider["visible"] and offer == "RGB alone"
-    image, depth = slider["value"]
-    np.testing.assert_array_equal(image, result.image)
-    np.testing.assert_array_equal(depth, 255 - studio.pair(result, "gray", True)[1])
-    assert studio.pair(result, "gray", False) is SAME
-    np.testing.assert_array_equal(
-        studio.recolor(result, "gray_r@12.5"), colorize(result.disparity, "gray", invert=True, clip_percent=12.5)
-    )
-    for foreign in ("gray@99", "gray@x", "jet", "@", "gray@nan"):
-        with pytest.raises(gr.Error):
-            studio.recolor(result, foreign)
-    assert studio.compare(result, "gray", True)[0] is False
-    with pytest.raises(gr.Error, match="no picture"):
-        studio.compare(None, "gray", False)
 
 
 def test_a_page_without_examples_opens_empty(studio):
