@@ -115,8 +115,9 @@ def distances(checker: LabelChecker, made: list[Image.Image], drawn: list[Image.
         The distances.
     """
     features = _Features(checker)
-    frechet = FrechetInceptionDistance(features)
+    frechet = FrechetInceptionDistance(features).to(checker.device)
     kernel = KernelInceptionDistance(features, subsets=KID_SUBSETS, subset_size=max(2, len(made) // 2))
+    kernel = kernel.to(checker.device)
     for metric in (frechet, kernel):
         for images, real in ((drawn, True), (made, False)):
             for part in to_batches(images):

@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MAX",
         help="teach guidance scales up to MAX in one pass, from the model given by --model",
     )
+    train.add_argument("--joint-share", type=float, default=0.5, help="share of pairs with equal noise levels")
     train.add_argument("--frozen", action="store_true", help="train only what JointDiT adds, as the paper does")
     train.add_argument("--balanced", action="store_true", help="ablation: both noise levels always equal")
     train.add_argument("--no-semantic", action="store_true", help="ablation: no labels of the worlds beside the loss")
@@ -131,7 +132,7 @@ def _train(args: argparse.Namespace) -> None:
         distill_guidance=args.distill_guidance,
         added_only=args.frozen,
         semantic=not args.no_semantic,
-        sampling=replace(MINI_SAMPLING, unbalanced=not args.balanced),
+        sampling=replace(MINI_SAMPLING, unbalanced=not args.balanced, joint_share=args.joint_share),
         seed=args.seed,
     )
     trainer = Trainer(pipeline, config, args.state, args.out)

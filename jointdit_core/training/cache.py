@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ..encode import disparity_to_image, encode_images
 from ..model.autoencoder import AutoencoderPatchPCA
-from ..worlds import Scene, SceneBatch, batch, captions, cell_labels, render, sample_scene, to_disparity
+from ..worlds import SceneBatch, batch, captions, cell_labels, label_table, render, sample_scene, to_disparity
 
 CAPTIONS = 4  # differently worded captions kept per scene
 COMPILE_FROM = 128  # scenes; below, compiling the ray caster takes longer than it saves
@@ -52,7 +52,7 @@ class CacheConfig:
 
 
 class _WorldBatches(Dataset):
-    """Batches of packed scenes with their caption ids, made in worker processes."""
+    """Batches of packed scenes with their objects' labels and caption ids, made in worker processes."""
 
     def __init__(self, seeds: list[int], size: int, tokenizer: PreTrainedTokenizerFast):
         self.seeds, self.size, self.tokenizer = seeds, size, tokenizer
@@ -60,11 +60,11 @@ class _WorldBatches(Dataset):
     def __len__(self) -> int:
         return len(self.seeds) // self.size
 
-    def __getitem__(self, index: int) -> tuple[list[Scene], SceneBatch, torch.Tensor]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, SceneBatch, torch.Tensor]:
         scenes = [sample_scene(seed) for seed in self.seeds[index * self.size : (index + 1) * self.size]]
         texts = [text for scene in scenes for text in captions(scene, CAPTIONS)]
         ids = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        return scenes, batch(scenes), ids.reshape(len(scenes), CAPTIONS, -1).short()
+        return label_table(scenes), batch(scenes), ids.reshape(len(scenes), CAPTIONS, -1).short()
 
 
 class WorldBatch(NamedTuple):
@@ -105,9 +105,9 @@ def render_worlds(
     """
     workers = max(1, (os.cpu_count() or 1) - 1)
     loader = DataLoader(_WorldBatches(seeds, batch_size, tokenizer), batch_size=None, num_workers=workers)
-    for scenes, packed, ids in loader:
+    for table, packed, ids in loader:
         drawn = render(packed.to(device), size, samples, compiled=len(seeds) >= COMPILE_FROM)
-        labels = cell_labels(scenes, drawn, size // cell)
+        labels = cell_labels(table, drawn, size // cell)
         yield WorldBatch(drawn.rgb * 2 - 1, to_disparity(drawn.depth), ids, labels)
 
 
@@ -156,7 +156,7 @@ def write_cache(
                 encode_images(vae, worlds.images).half().cpu(),
                 encode_images(vae, disparity_to_image(worlds.disparity)).half().cpu(),
                 worlds.captions,
-                worlds.labels,
+                worlds.labels.cpu(),
             )
             for worlds in islice(drawn, config.shard // batch_size)
         ]

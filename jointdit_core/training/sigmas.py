@@ -22,7 +22,8 @@ class SigmaSampling:
         uniform: Draw f from a uniform instead of a normal before its shift. The paper's f all but never draws above
             0.99, where sampling starts and where a model trained from nothing has to learn what the prompt says.
         noise_share: Share of the draws from f that are exactly 1; 0 in the paper.
-        unbalanced: Draw half the pairs off the diagonal; False is the ablation's balanced sampling.
+        unbalanced: Draw pairs off the diagonal, too; False is the ablation's balanced sampling.
+        joint_share: Share of the pairs on the diagonal, the others going half to each side; 0.5 in the paper.
     """
 
     shift_noisy: float = 3.1582
@@ -31,6 +32,7 @@ class SigmaSampling:
     uniform: bool = False
     noise_share: float = 0.0
     unbalanced: bool = True
+    joint_share: float = 0.5
 
 
 # f up to pure noise, and g half of the time exactly clean, as the branch that is given is in the conditional tasks.
@@ -62,8 +64,8 @@ def sample_sigmas(
         generator: Source of randomness on that device; None is torch's global one.
 
     Returns:
-        (sigma_rgb, sigma_depth), each (B,) float32. Half the pairs have both equal from f; a quarter has rgb from f and
-        depth from g; a quarter the reverse. Which pair is of which kind is random.
+        (sigma_rgb, sigma_depth), each (B,) float32. A share of the pairs has both equal from f; half of the rest has rgb
+        from f and depth from g; half the reverse. Which pair is of which kind is random.
     """
     u = torch.randn(2, pairs, device=device, generator=generator)
     # `erf` of a normal draw is uniform, so both forms read the same random numbers.
@@ -76,6 +78,7 @@ def sample_sigmas(
     clean = shifted(torch.sigmoid(u[1]), config.shift_clean)
     kind, exact = torch.rand(2, pairs, device=device, generator=generator)
     clean = torch.where(exact < config.clean_share, 0.0, clean)
-    sigma_rgb = torch.where(kind >= 0.75, clean, noisy)
-    sigma_depth = torch.where((kind >= 0.5) & (kind < 0.75), clean, noisy)
+    rgb_noisy = (1 + config.joint_share) / 2
+    sigma_rgb = torch.where(kind >= rgb_noisy, clean, noisy)
+    sigma_depth = torch.where((kind >= config.joint_share) & (kind < rgb_noisy), clean, noisy)
     return sigma_rgb, sigma_depth

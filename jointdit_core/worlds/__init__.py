@@ -2,7 +2,7 @@
 
 from .draw import RenderOutput, render, to_disparity
 from .grammar import VOCABULARY, captions
-from .labels import COLOR_CLASSES, OBJECT_CLASSES, cell_labels
+from .labels import COLOR_CLASSES, OBJECT_CLASSES, cell_labels, label_table
 from .pack import SceneBatch, batch
 from .sampler import sample_scene
 from .scene import Scene
@@ -17,6 +17,7 @@ __all__ = [
     "batch",
     "captions",
     "cell_labels",
+    "label_table",
     "render",
     "sample_scene",
     "to_disparity",

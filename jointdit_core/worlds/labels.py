@@ -16,25 +16,40 @@ COLOR_CLASSES = ("none", *COLOR_WORDS)  # "none": no object, or one without a si
 SAMPLES = 4  # along each side of a cell
 
 
-def cell_labels(scenes: Sequence[Scene], drawn: RenderOutput, cells: int) -> torch.Tensor:
+def label_table(scenes: Sequence[Scene]) -> torch.Tensor:
+    """Look up what the object ids of drawn scenes stand for.
+
+    Args:
+        scenes: B scenes.
+
+    Returns:
+        (B, N + 2, 2) uint8 indices into `OBJECT_CLASSES` and `COLOR_CLASSES`: of sky, of surface, then of each scene's
+        objects, up to N, the most that any has.
+    """
+    most = max(len(scene.objects) for scene in scenes)
+    table = torch.zeros(len(scenes), most + 2, 2, dtype=torch.uint8)
+    table[:, 0, 0] = OBJECT_CLASSES.index("sky")
+    for rows, scene in zip(table, scenes, strict=True):
+        named = [(OBJECT_CLASSES.index(o.name), COLOR_CLASSES.index(o.color or "none")) for o in scene.objects]
+        rows[2 : 2 + len(named)] = torch.tensor(named, dtype=torch.uint8)
+    return table
+
+
+def cell_labels(table: torch.Tensor, drawn: RenderOutput, cells: int) -> torch.Tensor:
     """Name what covers most of each cell of a square grid over the picture.
 
     Args:
-        scenes: The B scenes that were drawn.
+        table: Of the B scenes that were drawn, from `label_table`.
         drawn: Their pictures, sides a multiple of `SAMPLES * cells`.
         cells: Cells along each side of the picture.
 
     Returns:
-        (B, 2, cells, cells) uint8 on the CPU: indices into `OBJECT_CLASSES` and `COLOR_CLASSES`.
+        (B, 2, cells, cells) uint8 on the pictures' device: indices into `OBJECT_CLASSES` and `COLOR_CLASSES`.
     """
     stride = drawn.ids.shape[-1] // (SAMPLES * cells)
-    ids, depth = (full[:, stride // 2 :: stride, stride // 2 :: stride].cpu() for full in (drawn.ids, drawn.depth))
+    ids, depth = (full[:, stride // 2 :: stride, stride // 2 :: stride] for full in (drawn.ids, drawn.depth))
     ids = torch.where(depth.isinf(), -2, ids)  # sky; -1 is surface
     blocks = ids.unflatten(1, (cells, SAMPLES)).unflatten(3, (cells, SAMPLES)).transpose(2, 3).flatten(3)
-    most = blocks.mode(dim=-1).values  # (B, cells, cells)
-    names = torch.empty(len(scenes), 2, cells, cells, dtype=torch.uint8)
-    for i, scene in enumerate(scenes):
-        rows = [(OBJECT_CLASSES.index("sky"), 0), (OBJECT_CLASSES.index("surface"), 0)]
-        rows += [(OBJECT_CLASSES.index(o.name), COLOR_CLASSES.index(o.color or "none")) for o in scene.objects]
-        names[i] = torch.tensor(rows, dtype=torch.uint8)[most[i] + 2].movedim(-1, 0)
-    return names
+    most = blocks.mode(dim=-1).values.flatten(1) + 2  # (B, cells * cells) rows of the table
+    names = table.to(most.device).gather(1, most[..., None].expand(-1, -1, 2))
+    return names.mT.unflatten(2, (cells, cells)).contiguous()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from jointdit_core.evaluation.claims import Claim, check, claims
-from jointdit_core.worlds import COLOR_CLASSES, OBJECT_CLASSES, batch, captions, cell_labels, render, sample_scene
+from jointdit_core.worlds import COLOR_CLASSES, OBJECT_CLASSES, batch, captions, cell_labels, label_table, render, sample_scene
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_every_claim_is_true_of_its_scene():
 
 def test_exact_labels_keep_nearly_all_claims():
     scenes = [sample_scene(seed) for seed in range(16)]
-    labels = cell_labels(scenes, render(batch(scenes), 64, 1), 16).numpy()
+    labels = cell_labels(label_table(scenes), render(batch(scenes), 64, 1), 16).numpy()
     kept = [check(c, m) for s, m in zip(scenes, labels, strict=True) for c in claims(captions(s, 1)[0])]
     assert np.mean([k.colored for k in kept]) > 0.85
 
@@ -62,7 +62,7 @@ def test_groups_are_counted_and_colours_told_apart():
 def test_labels_name_sky_surface_and_objects():
     scene = next(s for s in map(sample_scene, range(100)) if s.kind == "landscape")
     drawn = render(batch([scene]), 64, 1)
-    names = cell_labels([scene], drawn, 16)[0, 0]
+    names = cell_labels(label_table([scene]), drawn, 16)[0, 0]
     sky = drawn.depth[0].isinf().float().unfold(0, 4, 4).unfold(1, 4, 4).mean((2, 3))
     assert torch.all(names[sky == 1] == OBJECT_CLASSES.index("sky"))
     assert torch.all(names[sky == 0] != OBJECT_CLASSES.index("sky"))

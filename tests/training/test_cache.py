@@ -8,7 +8,7 @@ import torch
 from jointdit_core.encode import disparity_to_image, encode_images, pack_latents
 from jointdit_core.model.autoencoder import AutoencoderPatchPCA
 from jointdit_core.training.cache import MIN_STD, CacheConfig, LatentPairs, write_cache
-from jointdit_core.worlds import batch, captions, cell_labels, render, sample_scene, to_disparity
+from jointdit_core.worlds import batch, captions, cell_labels, label_table, render, sample_scene, to_disparity
 
 CONFIG = CacheConfig(scenes=8, first_seed=77, size=64, samples=1, shard=4)
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def test_latents_and_captions_are_those_of_the_seeds(cache, vae, tokenizer):
         drawn = render(batch(scenes), 64, 1)
         rgb = encode_images(vae, drawn.rgb * 2 - 1)
         depth = encode_images(vae, disparity_to_image(to_disparity(drawn.depth)))
-    assert torch.equal(pairs.labels[4:6], cell_labels(scenes, drawn, 8))
+    assert torch.equal(pairs.labels[4:6], cell_labels(label_table(scenes), drawn, 8))
     assert torch.allclose(pairs.rgb[4:6].float(), rgb, atol=0.01)
     assert torch.allclose(pairs.depth[4:6].float(), depth, atol=0.01)
     spoken = tokenizer.decode(pairs.captions[4, 0], skip_special_tokens=True)

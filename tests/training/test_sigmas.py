@@ -34,10 +34,11 @@ def test_noise_share_is_pure_noise():
     assert (levels == 1).float().mean().item() == pytest.approx(0.2, abs=0.005)
 
 
-def test_half_the_pairs_share_a_level_and_each_branch_is_cleaner_in_a_quarter():
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_a_share_of_the_pairs_has_one_level_and_each_branch_is_cleaner_in_half_of_the_rest(share):
     generator = torch.Generator().manual_seed(1)
-    rgb, depth = sample_sigmas(SigmaSampling(), 100_000, CPU, generator)
-    assert (rgb == depth).float().mean().item() == pytest.approx(0.5, abs=0.01)
+    rgb, depth = sample_sigmas(SigmaSampling(joint_share=share), 100_000, CPU, generator)
+    assert (rgb == depth).float().mean().item() == pytest.approx(share, abs=0.01)
     uneven = rgb != depth
     # f is noisier than g with this probability (two independent normals, shifts apart by log(3.1582 / 0.25)).
     noisier = 0.5 * (1 + math.erf(math.log(3.1582 / 0.25) / 2))
