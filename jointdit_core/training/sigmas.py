@@ -64,8 +64,8 @@ def sample_sigmas(
         generator: Source of randomness on that device; None is torch's global one.
 
     Returns:
-        (sigma_rgb, sigma_depth), each (B,) float32. A share of the pairs has both equal from f; half of the rest has rgb
-        from f and depth from g; half the reverse. Which pair is of which kind is random.
+        (sigma_rgb, sigma_depth), each (B,) float32. A share of the pairs has both equal from f; half of the rest has
+        rgb from f and depth from g; half the reverse. Which pair is of which kind is random.
     """
     u = torch.randn(2, pairs, device=device, generator=generator)
     # `erf` of a normal draw is uniform, so both forms read the same random numbers.

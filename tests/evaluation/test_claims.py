@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from jointdit_core.evaluation.claims import Claim, check, claims
-from jointdit_core.worlds import COLOR_CLASSES, OBJECT_CLASSES, batch, captions, cell_labels, label_table, render, sample_scene
+from jointdit_core.worlds import (
+    COLOR_CLASSES,
+    OBJECT_CLASSES,
+    batch,
+    captions,
+    cell_labels,
+    label_table,
+    render,
+    sample_scene,
+)
 
 
 @pytest.mark.parametrize(
