@@ -131,12 +131,7 @@ class JointAttnProcessor(nn.Module):
         """
         query, key, value, *text_qkv = _get_qkv_projections(attn, hidden_states, encoder_hidden_states)
         text_qkv = None if encoder_hidden_states is None else text_qkv
-        to_own, o_rgb, o_depth = self.attend(attn, (query, key, value), text_qkv, image_rotary_emb)
-
-        joint_rgb, joint_depth = self.joint(torch.cat([o_rgb, o_depth], dim=-1)).chunk(2, dim=-1)  # (B, S, D) each
-        weights = branch_weights.to(to_own.dtype)[:, None, None]
-        out = to_own + weights * merge_branches(joint_rgb, joint_depth)  # (2B, S, D)
-
+        out = self.mix(*self.attend(attn, (query, key, value), text_qkv, image_rotary_emb), branch_weights)
         if encoder_hidden_states is None:
             return out
         text, image = out.split([encoder_hidden_states.shape[1], hidden_states.shape[1]], dim=1)
@@ -184,3 +179,21 @@ class JointAttnProcessor(nn.Module):
         # Eq. 5: o_rgb = Attn(q_rgb, k_depth, v_depth) was answered by the depth rows, o_depth by the rgb rows.
         o_depth, o_rgb = split_branches(to_other)
         return to_own, o_rgb, o_depth
+
+    def mix(
+        self, to_own: torch.Tensor, o_rgb: torch.Tensor, o_depth: torch.Tensor, branch_weights: torch.Tensor
+    ) -> torch.Tensor:
+        """Add what each branch reads of the other to what it reads of itself.
+
+        Args:
+            to_own: Self-attention (2B, S, D).
+            o_rgb: (B, S, D), like `o_depth` from `attend`.
+            o_depth: (B, S, D).
+            branch_weights: Adaptive weights (2B,) of Eq. 6.
+
+        Returns:
+            (2B, S, D).
+        """
+        joint_rgb, joint_depth = self.joint(torch.cat([o_rgb, o_depth], dim=-1)).chunk(2, dim=-1)  # (B, S, D) each
+        weights = branch_weights.to(to_own.dtype)[:, None, None]
+        return to_own + weights * merge_branches(joint_rgb, joint_depth)
