@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from jointdit_core.benchmark import MODES, main
+from jointdit_core.benchmark.__main__ import main
+from jointdit_core.benchmark.modes import MODES
 
 QUICK = [name for name, mode in MODES.items() if not mode.compiled]
 

@@ -1,0 +1,306 @@
+"""The benchmark's command: measure, print the tables, write the JSON."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from diffusers import ModelMixin
+
+from . import __doc__ as about_benchmark
+from .loops import list_kernels, make_depth_request, make_loop
+from .modes import BASELINE, BASELINE_COMPILED, FULL, MODES, REFERENCE, TINY, build, prepare
+
+REQUEST_STEPS = (4, 20)
+LOOPS = 3  # the first of which compiles
+
+
+@dataclass
+class Row:
+    """What was measured of one mode.
+
+    Attributes:
+        mode: Name in `MODES`.
+        size: Side of the picture in pixels.
+        device: Where it ran.
+        ms_per_step: Best whole loop over its steps, in milliseconds.
+        images_per_s: Pictures, or pictures with their depth, per second: transformer only, at the steps run.
+        first_s: Seconds of the first loop, compilation included.
+        peak_gib: Peak memory on the card in GiB; None on a CPU.
+        error: L2 distance of the final tokens from those of the plain transformer, over how far that moved them, for
+            every mode of JointDiT; None for FLUX.
+        ratio_to_flux: ms_per_step over that of diffusers' FLUX, eager; None where that was not run.
+        ratio_to_flux_compiled: The same over FLUX compiled.
+        depth_requests: Where the mode serves requests, `time_requests`' milliseconds by their steps; 0 steps are the
+            autoencoder alone.
+        request_ratios: The same over 20 steps of FLUX compiled, which make a picture.
+        kernels: Where asked for, what `list_kernels` gives.
+    """
+
+    mode: str
+    size: int
+    device: str
+    ms_per_step: float
+    images_per_s: float
+    first_s: float
+    peak_gib: float | None
+    error: float | None
+    ratio_to_flux: float | None = None
+    ratio_to_flux_compiled: float | None = None
+    depth_requests: dict[int, float] = field(default_factory=dict)
+    request_ratios: dict[int, float] = field(default_factory=dict)
+    kernels: list[dict] = field(default_factory=list)
+
+
+def time_runs(run: Callable[[], object], count: int) -> list[float]:
+    """Time a function that waits for the card before it returns.
+
+    Args:
+        run: The function.
+        count: How often to call it.
+
+    Returns:
+        Seconds of each call.
+    """
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    return times
+
+
+def time_requests(model: ModelMixin, size: int, tiny: bool) -> dict[int, float]:
+    """Time whole requests for the depth of a picture.
+
+    Args:
+        model: JointDiT, in a mode that has run before.
+        size: Side in pixels.
+        tiny: As in `make_depth_request`.
+
+    Returns:
+        Best milliseconds by steps; 0 steps are the autoencoder alone.
+    """
+    times = {}
+    for steps in (0, *REQUEST_STEPS):
+        serve = make_depth_request(model, size, steps, tiny)
+        times[steps] = min(time_runs(serve, LOOPS)[1:]) * 1000
+    return times
+
+
+def measure(
+    name: str, config: dict, size: int, steps: int, device: torch.device, dtype: torch.dtype, profiled: bool
+) -> tuple[Row, torch.Tensor]:
+    """Build, run and time one mode.
+
+    Args:
+        name: In `MODES`.
+        config: Of the transformer.
+        size: Side in pixels.
+        steps: Denoising steps.
+        device: Where.
+        dtype: Of the weights.
+        profiled: Whether to list the kernels.
+
+    Returns:
+        The row, without what compares it to others, and what the loop gave, on the CPU.
+    """
+    mode, on_card = MODES[name], device.type == "cuda"
+    gc.collect()
+    torch._dynamo.reset()
+    model = build(config, mode.joint, device, dtype)
+    prepare(model, mode)
+    if on_card:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    loop, ends = make_loop(model, mode, size, steps), []
+
+    def run() -> None:
+        if mode.cache is not None:
+            model._reset_stateful_cache()
+        ends.append(loop().cpu())  # waits for the card
+
+    first_s, *times = time_runs(run, LOOPS)
+    step_s = min(times) / steps
+    row = Row(
+        mode=name,
+        size=size,
+        device=torch.cuda.get_device_name(device) if on_card else "CPU",
+        ms_per_step=step_s * 1000,
+        images_per_s=1 / (step_s * steps),
+        first_s=first_s,
+        peak_gib=torch.cuda.max_memory_allocated(device) / 2**30 if on_card else None,
+        error=None,
+    )
+    if mode.serves_requests:
+        row.depth_requests = time_requests(model, size, config == TINY)
+    if profiled:
+        if mode.cache is not None:
+            model._reset_stateful_cache()
+        row.kernels = list_kernels(loop, steps, device)
+    return row, ends[-1]
+
+
+def compare(rows: list[Row], ends: dict[str, torch.Tensor]) -> None:
+    """Fill in errors and ratios of one size's rows.
+
+    Args:
+        rows: Measured, changed in place.
+        ends: What the loop of each mode gave.
+    """
+    speed = {row.mode: row.ms_per_step for row in rows}
+    for row in rows:
+        if MODES[row.mode].joint and row.mode != REFERENCE and REFERENCE in ends:
+            row.error = float((ends[row.mode] - ends[REFERENCE]).norm() / ends[REFERENCE].norm())
+        if BASELINE in speed:
+            row.ratio_to_flux = row.ms_per_step / speed[BASELINE]
+        if BASELINE_COMPILED in speed:
+            row.ratio_to_flux_compiled = row.ms_per_step / speed[BASELINE_COMPILED]
+            picture_ms = 20 * speed[BASELINE_COMPILED]
+            row.request_ratios = {steps: ms / picture_ms for steps, ms in row.depth_requests.items()}
+
+
+def _show(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def format_table(rows: list[Row]) -> str:
+    """Lay the rows out for reading.
+
+    Args:
+        rows: Measured and compared.
+
+    Returns:
+        A Markdown table.
+    """
+    lines = [
+        "| mode | px | ms/step | images/s | first loop s | peak GiB | / FLUX eager | / FLUX compiled | error | on |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        error = "-" if row.error is None else f"{row.error:.1e}{' (approximate)' * MODES[row.mode].approximate}"
+        cells = [
+            row.mode,
+            str(row.size),
+            _show(row.ms_per_step, 1),
+            _show(row.images_per_s, 3),
+            _show(row.first_s, 1),
+            _show(row.peak_gib, 1),
+            _show(row.ratio_to_flux, 2),
+            _show(row.ratio_to_flux_compiled, 2),
+            error,
+            row.device,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def format_requests(rows: list[Row]) -> str:
+    """Lay out the whole requests.
+
+    Args:
+        rows: Measured and compared.
+
+    Returns:
+        A Markdown table.
+    """
+    lines = ["| depth of a picture | px | steps | ms | / FLUX compiled, 20 steps |", "|---|---|---|---|---|"]
+    for row in rows:
+        for steps, ms in row.depth_requests.items():
+            ratio = _show(row.request_ratios.get(steps), 3)
+            lines.append(f"| {row.mode} | {row.size} | {steps or 'autoencoder alone'} | {ms:.1f} | {ratio} |")
+    return "\n".join(lines)
+
+
+def format_kernels(row: Row) -> str:
+    """Lay out the kernels of one row.
+
+    Args:
+        row: Measured with its kernels.
+
+    Returns:
+        A Markdown table.
+    """
+    lines = [f"| {row.mode}, {row.size} px: kernel | ms/step | calls/step |", "|---|---|---|"]
+    lines += [f"| {kernel['kernel']} | {kernel['ms']:.2f} | {kernel['calls']:.1f} |" for kernel in row.kernels]
+    return "\n".join(lines)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        arguments: Without the program's name.
+
+    Returns:
+        The options.
+    """
+    parser = argparse.ArgumentParser(prog="python -m jointdit_core.benchmark", description=about_benchmark)
+    parser.add_argument("--sizes", type=int, nargs="+", default=None, help="sides in pixels; default: 512 1024")
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps of a loop (default: 20)")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="rows to measure; default: all")
+    parser.add_argument("--device", default=None, help="cpu or cuda; default: cuda if there is one")
+    parser.add_argument("--tiny", action="store_true", help="a network of a few thousand weights, to try the command")
+    parser.add_argument("--profile", action="store_true", help="also list where each mode's time goes, by kernel")
+    parser.add_argument("--json", type=Path, default=Path("benchmark.json"), help="where to write the rows")
+    options = parser.parse_args(arguments)
+    options.device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if options.device.type == "cpu" and not options.tiny:
+        parser.error("the full-size model needs a GPU with 40 GiB free; --tiny tries the command on a CPU")
+    if options.steps < 2 or any(size < 16 or size % 16 for size in options.sizes or []):
+        parser.error("--steps must be at least 2 and --sizes multiples of 16")
+    options.sizes = options.sizes or ([64] if options.tiny else [512, 1024])
+    return options
+
+
+def main(arguments: list[str]) -> None:
+    """Measure, print the table, write the JSON.
+
+    Args:
+        arguments: Without the program's name.
+    """
+    options = parse(arguments)
+    config = TINY if options.tiny else FULL
+    dtype = torch.float32 if options.device.type == "cpu" else torch.bfloat16
+    about = {
+        "network": "tiny" if options.tiny else "full size",
+        "weights": "random",
+        "dtype": str(dtype).removeprefix("torch."),
+        "steps": options.steps,
+        "torch": torch.__version__,
+    }
+    done: list[Row] = []
+    for size in options.sizes:
+        rows, ends = [], {}
+        for name in options.modes:
+            if MODES[name].attention is not None and options.device.type == "cpu":
+                sys.stderr.write(f"{name}: needs a CUDA card, left out\n")
+                continue
+            sys.stderr.write(f"{name}, {size} px ...\n")
+            try:
+                row, ends[name] = measure(name, config, size, options.steps, options.device, dtype, options.profile)
+            except torch.OutOfMemoryError:
+                sys.stderr.write(f"{name}, {size} px: not enough memory on this card, left out\n")
+                continue
+            rows.append(row)
+            compare(rows, ends)
+            # Row by row, so that a run cut short keeps what it measured.
+            content = {**about, "rows": [asdict(row) for row in [*done, *rows]]}
+            options.json.write_text(json.dumps(content, indent=1) + "\n")
+        done += rows
+    tables = [format_table(done)]
+    tables += [format_requests(done)] if any(row.depth_requests for row in done) else []
+    tables += [format_kernels(row) for row in done if row.kernels]
+    sys.stdout.write("\n\n".join(tables) + "\n\n")
+    sys.stdout.write(f"All rows measured in this run: {', '.join(f'{key} {value}' for key, value in about.items())}.\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
