@@ -93,7 +93,7 @@ def make_depth_request(model: ModelMixin, size: int, steps: int, tiny: bool) -> 
     """
     with torch.device(model.device):
         config = {**(TINY_VAE if tiny else FLUX_VAE), "latent_channels": model.config.in_channels // 4, **SCALES}
-        vae = AutoencoderKL(**config).to(model.dtype).eval()
+        vae = torch.nn.Module.to(AutoencoderKL(**config), model.dtype).eval()
     side = size // PIXELS_PER_LATENT
     ids = image_ids(side, side).to(model.device)
     picture = Image.radial_gradient("L").convert("RGB").resize((size, size))
