@@ -32,17 +32,12 @@ class Float8Linear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the layer to (..., in); gives (..., out) in the dtype of `x`."""
-        rows, scale = _to_float8(x.reshape(-1, x.shape[-1]))
-        out = torch._scaled_mm(
-            rows,
-            self.weight.t(),
-            scale_a=scale,
-            scale_b=self.scale,
-            bias=self.bias,
-            out_dtype=torch.bfloat16,
-            use_fast_accum=True,
-        )
-        return out.to(x.dtype).view(*x.shape[:-1], -1)
+        return _product(x, self.weight, self.scale, self.bias)
+
+    def receive(self, x: torch.Tensor, branch: int) -> torch.Tensor:
+        """Do the part of `JointLinear.receive` where this stands for one."""
+        weight, scale, bias = self.weight.chunk(2)[branch], self.scale.chunk(2, dim=1)[branch], self.bias.chunk(2)
+        return _product(x, weight, scale, bias[branch])
 
 
 class Float8BranchLinear(nn.Module):
@@ -60,6 +55,10 @@ class Float8BranchLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the layer as `BranchLinear` does."""
         return torch.cat([branch(half) for branch, half in zip(self.branches, x.chunk(2), strict=True)])
+
+    def of_branch(self, x: torch.Tensor, branch: int) -> torch.Tensor:
+        """Apply the layer to rows of one branch, 0 rgb or 1 depth."""
+        return self.branches[branch](x)
 
 
 def quantize_float8(model: JointDiTTransformer2DModel) -> None:
@@ -97,3 +96,10 @@ def _to_float8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Round (rows, channels) to float8 with one float32 scale (rows, 1) a row."""
     scale = x.abs().amax(dim=1, keepdim=True).float().clamp(min=1e-12) / LARGEST
     return (x.float() / scale).clamp(-LARGEST, LARGEST).to(FLOAT8), scale
+
+
+def _product(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Multiply (..., in) by a rounded weight (out, in) of scale (1, out) and add the bias."""
+    rows, row_scale = _to_float8(x.reshape(-1, x.shape[-1]))
+    out = torch._scaled_mm(rows, weight.t(), row_scale, scale, bias=bias, out_dtype=torch.bfloat16, use_fast_accum=True)
+    return out.to(x.dtype).view(*x.shape[:-1], -1)

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .branch_lora import ADAPTER, DepthLoraLinear
-from .joint_attention import JointAttnProcessor, merge_branches, split_branches
+from .joint_attention import JointAttnProcessor, Kept, merge_branches, split_branches
 from .transformer import JointDiTTransformer2DModel
 
 
@@ -40,6 +40,10 @@ class BranchLinear(nn.Module):
         # The bias apart: compiled, it is added by whatever reads the result; `baddbmm` would first write it everywhere.
         return (rows @ self.weight.transpose(1, 2)).view(*x.shape[:-1], -1) + self.bias
 
+    def of_branch(self, x: torch.Tensor, branch: int) -> torch.Tensor:
+        """Apply the layer to rows of one branch, 0 rgb or 1 depth."""
+        return F.linear(x, self.weight[branch], self.bias)
+
 
 class FusedLoraLinear(nn.Module):
     """Several linears of one input as one, the depth half's LoRA as R more input channels of the same product."""
@@ -60,6 +64,11 @@ class FusedLoraLinear(nn.Module):
         _, x_depth = split_branches(x)
         down = F.linear(x_depth, self.lora_a)  # (B, ..., R)
         return self.linear(torch.cat([x, merge_branches(torch.zeros_like(down), down)], dim=-1))
+
+    def of_branch(self, x: torch.Tensor, branch: int) -> torch.Tensor:
+        """Apply the layer to rows of one branch, 0 rgb or 1 depth."""
+        down = F.linear(x, self.lora_a) if branch == 1 else x.new_zeros(*x.shape[:-1], len(self.lora_a))
+        return self.linear(torch.cat([x, down], dim=-1))
 
 
 class NoChannels(nn.Module):
@@ -82,6 +91,7 @@ class SingleBlockProcessor(JointAttnProcessor):
         image_rotary_emb: tuple[torch.Tensor, torch.Tensor] | None = None,
         *,
         branch_weights: torch.Tensor,
+        kept: Kept | None = None,
     ) -> torch.Tensor:
         """Attend as `JointAttnProcessor` does, and activate the MLP.
 
@@ -92,13 +102,14 @@ class SingleBlockProcessor(JointAttnProcessor):
             attention_mask: Not used.
             image_rotary_emb: Each (S, D / H).
             branch_weights: (2B,).
+            kept: Of a frozen branch.
 
         Returns:
             (2B, S, D + M), what the block's output projection reads.
         """
         fused = attn.to_qkv(hidden_states)  # (2B, S, 3D + M)
         qkv, mlp = fused.split([3 * attn.inner_dim, fused.shape[-1] - 3 * attn.inner_dim], dim=-1)
-        out = self.mix(*self.attend(attn, qkv.chunk(3, dim=-1), None, image_rotary_emb), branch_weights)
+        out = self.attend(attn, qkv.chunk(3, dim=-1), None, image_rotary_emb, branch_weights, kept)
         return torch.cat([out, F.gelu(mlp, approximate="tanh")], dim=-1)
 
 
