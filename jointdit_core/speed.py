@@ -8,6 +8,7 @@ from diffusers.models.attention_dispatch import attention_backend
 
 from .model.frozen import freeze_clean_branch
 
+RECOMPILE_LIMIT = 64
 FROZEN = "frozen-branch"
 # Step caches: approximate, the benchmark tells by how much. The first recomputes a step only where the first block's
 # output has moved by more than the threshold; 0.12 is what nunchaku's documentation advises for FLUX. The second
@@ -32,6 +33,9 @@ def speed_up(transformer: ModelMixin, compiled: bool, cache: str | None, attenti
         with attention_backend():  # `set_attention_backend` also sets the process's default; this puts it back
             transformer.set_attention_backend(attention)
     if compiled:
+        # A block is compiled again for every new way of calling it, such as another size, until PyTorch knows which
+        # sizes vary; its default limit of 8 would end a request here.
+        torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
         for block in transformer.modules():
             if type(block).__name__ in transformer._repeated_blocks:
                 # The method and not the module, as `compile_repeated_blocks` does: a step cache decides in Python

@@ -14,12 +14,32 @@ from pathlib import Path
 import torch
 from diffusers import ModelMixin
 
+from ..model.frozen import freeze_clean_branch
 from . import __doc__ as about_benchmark
-from .loops import list_kernels, make_depth_request, make_loop
+from .loops import build_autoencoder, list_kernels, make_depth_request, make_loop
 from .modes import BASELINE, BASELINE_COMPILED, FULL, MODES, REFERENCE, TINY, build, prepare
 
 REQUEST_STEPS = (4, 20)
 LOOPS = 3  # the first of which compiles
+
+
+@dataclass
+class DepthRequest:
+    """A whole request for the depth of a picture.
+
+    Attributes:
+        steps: Denoising steps; 0 for the autoencoder's part alone.
+        frozen: Whether the picture's branch was computed in the first step only.
+        ms: Best of two, in milliseconds.
+        error: Of a frozen one: L2 distance of the depth tokens from those of the other, over their norm.
+        ratio_to_picture: ms over that of 20 steps of FLUX compiled, which make a picture; None where that was not run.
+    """
+
+    steps: int
+    frozen: bool
+    ms: float
+    error: float | None = None
+    ratio_to_picture: float | None = None
 
 
 @dataclass
@@ -38,9 +58,7 @@ class Row:
             every mode of JointDiT; None for FLUX.
         ratio_to_flux: ms_per_step over that of diffusers' FLUX, eager; None where that was not run.
         ratio_to_flux_compiled: The same over FLUX compiled.
-        depth_requests: Where the mode serves requests, `time_requests`' milliseconds by their steps; 0 steps are the
-            autoencoder alone.
-        request_ratios: The same over 20 steps of FLUX compiled, which make a picture.
+        depth_requests: Whole requests, where asked for.
         kernels: Where asked for, what `list_kernels` gives.
     """
 
@@ -54,8 +72,7 @@ class Row:
     error: float | None
     ratio_to_flux: float | None = None
     ratio_to_flux_compiled: float | None = None
-    depth_requests: dict[int, float] = field(default_factory=dict)
-    request_ratios: dict[int, float] = field(default_factory=dict)
+    depth_requests: list[DepthRequest] = field(default_factory=list)
     kernels: list[dict] = field(default_factory=list)
 
 
@@ -77,26 +94,33 @@ def time_runs(run: Callable[[], object], count: int) -> list[float]:
     return times
 
 
-def time_requests(model: ModelMixin, size: int, tiny: bool) -> dict[int, float]:
-    """Time whole requests for the depth of a picture.
+def time_requests(model: ModelMixin, size: int, tiny: bool, compiled: bool) -> list[DepthRequest]:
+    """Time whole requests for the depth of a picture, then with its branch frozen.
 
     Args:
-        model: JointDiT, in a mode that has run before.
+        model: JointDiT, in a mode that has run before; its branch stays frozen.
         size: Side in pixels.
-        tiny: As in `make_depth_request`.
+        tiny: Whether the autoencoder is a tiny one.
+        compiled: Whether the blocks are compiled.
 
     Returns:
-        Best milliseconds by steps; 0 steps are the autoencoder alone.
+        What was timed.
     """
-    times = {}
-    for steps in (0, *REQUEST_STEPS):
-        serve = make_depth_request(model, size, steps, tiny)
-        times[steps] = min(time_runs(serve, 2)) * 1000
-    return times
+    autoencoder, exact, requests = build_autoencoder(model, tiny), {}, []
+    for frozen in (False, True):
+        if frozen:
+            freeze_clean_branch(model, compiled)
+        for steps in REQUEST_STEPS if frozen else (0, *REQUEST_STEPS):
+            serve = make_depth_request(model, autoencoder, size, steps)
+            tokens = serve()
+            error = float((tokens - exact[steps]).norm() / exact[steps].norm()) if frozen else None
+            exact.setdefault(steps, tokens)
+            requests.append(DepthRequest(steps, frozen, min(time_runs(serve, 2)) * 1000, error))
+    return requests
 
 
 def measure(
-    name: str, config: dict, size: int, steps: int, device: torch.device, dtype: torch.dtype, profiled: bool
+    name: str, config: dict, size: int, steps: int, device: torch.device, dtype: torch.dtype, asked: argparse.Namespace
 ) -> tuple[Row, torch.Tensor]:
     """Build, run and time one mode.
 
@@ -107,7 +131,7 @@ def measure(
         steps: Denoising steps.
         device: Where.
         dtype: Of the weights.
-        profiled: Whether to list the kernels.
+        asked: What else to do: `requests`, modes whose whole requests are timed; `profile`, to list the kernels.
 
     Returns:
         The row, without what compares it to others, and what the loop gave, on the CPU.
@@ -139,12 +163,12 @@ def measure(
         peak_gib=torch.cuda.max_memory_allocated(device) / 2**30 if on_card else None,
         error=None,
     )
-    if mode.serves_requests:
-        row.depth_requests = time_requests(model, size, config == TINY)
-    if profiled:
+    if asked.profile:
         if mode.cache is not None:
             model._reset_stateful_cache()
         row.kernels = list_kernels(loop, steps, device)
+    if name in asked.requests:
+        row.depth_requests = time_requests(model, size, config == TINY, mode.compiled)
     return row, ends[-1]
 
 
@@ -163,8 +187,8 @@ def compare(rows: list[Row], ends: dict[str, torch.Tensor]) -> None:
             row.ratio_to_flux = row.ms_per_step / speed[BASELINE]
         if BASELINE_COMPILED in speed:
             row.ratio_to_flux_compiled = row.ms_per_step / speed[BASELINE_COMPILED]
-            picture_ms = 20 * speed[BASELINE_COMPILED]
-            row.request_ratios = {steps: ms / picture_ms for steps, ms in row.depth_requests.items()}
+            for request in row.depth_requests:
+                request.ratio_to_picture = request.ms / (20 * speed[BASELINE_COMPILED])
 
 
 def _show(value: float | None, digits: int) -> str:
@@ -211,11 +235,17 @@ def format_requests(rows: list[Row]) -> str:
     Returns:
         A Markdown table.
     """
-    lines = ["| depth of a picture | px | steps | ms | / FLUX compiled, 20 steps |", "|---|---|---|---|---|"]
+    lines = [
+        "| depth of a picture | px | steps | ms | / FLUX compiled, 20 steps | error |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows:
-        for steps, ms in row.depth_requests.items():
-            ratio = _show(row.request_ratios.get(steps), 3)
-            lines.append(f"| {row.mode} | {row.size} | {steps or 'autoencoder alone'} | {ms:.1f} | {ratio} |")
+        for request in row.depth_requests:
+            ratio = _show(request.ratio_to_picture, 3)
+            error = "-" if request.error is None else f"{request.error:.1e} (approximate)"
+            what = f"{row.mode}{', frozen branch' * request.frozen}"
+            steps = request.steps or "autoencoder alone"
+            lines.append(f"| {what} | {row.size} | {steps} | {request.ms:.1f} | {ratio} | {error} |")
     return "\n".join(lines)
 
 
@@ -248,6 +278,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="rows to measure; default: all")
     parser.add_argument("--device", default=None, help="cpu or cuda; default: cuda if there is one")
     parser.add_argument("--tiny", action="store_true", help="a network of a few thousand weights, to try the command")
+    parser.add_argument(
+        "--requests",
+        nargs="*",
+        choices=[name for name, mode in MODES.items() if mode.joint and mode.cache is None],
+        default=[],
+        help="of these modes also time whole requests for the depth of a picture",
+    )
     parser.add_argument("--profile", action="store_true", help="also list where each mode's time goes, by kernel")
     parser.add_argument("--json", type=Path, default=Path("benchmark.json"), help="where to write the rows")
     options = parser.parse_args(arguments)
@@ -285,7 +322,7 @@ def main(arguments: list[str]) -> None:
                 continue
             sys.stderr.write(f"{name}, {size} px ...\n")
             try:
-                row, ends[name] = measure(name, config, size, options.steps, options.device, dtype, options.profile)
+                row, ends[name] = measure(name, config, size, options.steps, options.device, dtype, options)
             except RuntimeError as error:  # too little memory, or what this card or version of PyTorch cannot do
                 sys.stderr.write(f"{name}, {size} px: left out, {str(error).strip().splitlines()[0]}\n")
                 continue

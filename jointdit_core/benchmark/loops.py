@@ -79,21 +79,37 @@ def make_loop(model: ModelMixin, mode: Mode, size: int, steps: int) -> Callable[
     return run_joint if mode.joint else run_flux
 
 
-def make_depth_request(model: ModelMixin, size: int, steps: int, tiny: bool) -> Callable[[], None]:
+def build_autoencoder(model: ModelMixin, tiny: bool) -> AutoencoderKL:
+    """Build FLUX's autoencoder with seeded random weights.
+
+    Args:
+        model: Whose device, dtype and channels it takes.
+        tiny: A tiny one instead.
+
+    Returns:
+        The autoencoder in evaluation mode.
+    """
+    config = {**(TINY_VAE if tiny else FLUX_VAE), "latent_channels": model.config.in_channels // 4, **SCALES}
+    with torch.random.fork_rng(), torch.device(model.device):
+        torch.manual_seed(0)
+        return torch.nn.Module.to(AutoencoderKL(**config), model.dtype).eval()
+
+
+def make_depth_request(
+    model: ModelMixin, autoencoder: AutoencoderKL, size: int, steps: int
+) -> Callable[[], torch.Tensor]:
     """Make a whole request for the depth of a picture: encode it, denoise its depth, decode that to an array.
 
     Args:
         model: JointDiT, in its mode.
+        autoencoder: Of both branches.
         size: Side in pixels.
         steps: Denoising steps, or 0 for the autoencoder's part alone.
-        tiny: Whether the autoencoder is a tiny one rather than FLUX's.
 
     Returns:
-        A function that serves the request; the prompt's embeddings are at hand, as they are for a prompt seen before.
+        A function that serves the request and gives the depth tokens (1, L, C) it decoded. The prompt's embeddings are
+        at hand, as they are for a prompt seen before.
     """
-    with torch.device(model.device):
-        config = {**(TINY_VAE if tiny else FLUX_VAE), "latent_channels": model.config.in_channels // 4, **SCALES}
-        vae = torch.nn.Module.to(AutoencoderKL(**config), model.dtype).eval()
     side = size // PIXELS_PER_LATENT
     ids = image_ids(side, side).to(model.device)
     picture = Image.radial_gradient("L").convert("RGB").resize((size, size))
@@ -101,13 +117,14 @@ def make_depth_request(model: ModelMixin, size: int, steps: int, tiny: bool) -> 
     sigmas = torch.linspace(1, 0, steps + 1).tolist() if steps else [0.0]
 
     @torch.no_grad()
-    def serve() -> None:
+    def serve() -> torch.Tensor:
         pixels = images_to_tensor([picture], size, size).to(model.device)
-        clean = pack_latents(encode_images(vae, pixels).float())
+        clean = pack_latents(encode_images(autoencoder, pixels).float())
         _, depth = denoise(
             model, clean, noise, [0.0] * (steps + 1), sigmas, ids, embeds, None, GUIDANCE, lambda *_: None
         )
-        to_disparity(decode_latents(vae, unpack_latents(depth, side, side)), size, size)  # waits for the card
+        to_disparity(decode_latents(autoencoder, unpack_latents(depth, side, side)), size, size)  # waits for the card
+        return depth
 
     return serve
 

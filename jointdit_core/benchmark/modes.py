@@ -55,11 +55,6 @@ class Mode:
     text_tokens: int = TEXT_TOKENS
     approximate: bool = False
 
-    @property
-    def serves_requests(self) -> bool:
-        """Whether whole requests are timed in this mode, too."""
-        return self.joint and self.compiled and self.cache is None and self.text_tokens == TEXT_TOKENS
-
 
 REFERENCE, BASELINE, BASELINE_COMPILED = "plain", "flux", "flux-compiled"
 MODES = {
