@@ -6,17 +6,17 @@ import torch
 from diffusers import FirstBlockCacheConfig, ModelMixin, TaylorSeerCacheConfig
 from diffusers.models.attention_dispatch import attention_backend
 
-from .model.frozen import freeze_clean_branch
+from .model.frozen import CLEAN, HALF_DEPTH, freeze_branches
 
 RECOMPILE_LIMIT = 64
-FROZEN = "frozen-branch"
 # Step caches: approximate, the benchmark tells by how much. The first recomputes a step only where the first block's
 # output has moved by more than the threshold; 0.12 is what nunchaku's documentation advises for FLUX. The second
-# computes every third step and extrapolates the velocity of the others. The third is our own, see `model.frozen`.
+# computes every third step and extrapolates the velocity of the others. The last two are our own, see `model.frozen`.
 CACHES = {
     "first-block": FirstBlockCacheConfig(threshold=0.12),
     "taylorseer": TaylorSeerCacheConfig(cache_interval=3, disable_cache_before_step=3, max_order=1, use_lite_mode=True),
-    FROZEN: None,
+    CLEAN: None,
+    HALF_DEPTH: None,
 }
 
 
@@ -41,7 +41,7 @@ def speed_up(transformer: ModelMixin, compiled: bool, cache: str | None, attenti
                 # The method and not the module, as `compile_repeated_blocks` does: a step cache decides in Python
                 # whether a block runs, and its hooks stay outside of the graph.
                 block.forward = torch.compile(block.forward, fullgraph=True)
-    if cache == FROZEN:
-        freeze_clean_branch(transformer, compiled)
+    if cache in (CLEAN, HALF_DEPTH):
+        freeze_branches(transformer, cache, compiled)
     elif cache is not None:
         transformer.enable_cache(CACHES[cache])

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from diffusers import ModelMixin
 
-from ..model.frozen import freeze_clean_branch
+from ..model.frozen import CLEAN, freeze_branches
 from . import __doc__ as about_benchmark
 from .loops import build_autoencoder, list_kernels, make_depth_request, make_loop
 from .modes import BASELINE, BASELINE_COMPILED, FULL, MODES, REFERENCE, TINY, build, prepare
@@ -109,7 +109,7 @@ def time_requests(model: ModelMixin, size: int, tiny: bool, compiled: bool) -> l
     autoencoder, exact, requests = build_autoencoder(model, tiny), {}, []
     for frozen in (False, True):
         if frozen:
-            freeze_clean_branch(model, compiled)
+            freeze_branches(model, CLEAN, compiled)
         for steps in REQUEST_STEPS if frozen else (0, *REQUEST_STEPS):
             serve = make_depth_request(model, autoencoder, size, steps)
             tokens = serve()

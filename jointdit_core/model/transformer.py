@@ -35,7 +35,7 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
     """FLUX's transformer for pairs of an RGB image and its disparity map."""
 
     projections_fused = False  # set by `fused.fuse_projections`
-    freezes_clean_branch = False  # set by `frozen.freeze_clean_branch`
+    freezes: str | None = None  # set by `frozen.freeze_branches`
 
     @register_to_config
     def __init__(
