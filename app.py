@@ -54,7 +54,12 @@ def read_flags() -> argparse.Namespace:
         "--memory", default=None, help="how flux-dev fits the card; default: the fastest that does"
     )
     parser.add_argument("--compile", action="store_true", help="compile the blocks: faster steps, a slower first one")
-    parser.add_argument("--cache", default=None, help="skip parts of steps (approximate): first-block or taylorseer")
+    parser.add_argument(
+        "--cache",
+        default=None,
+        help="skip parts of steps (approximate): first-block or taylorseer (steps that change little), clean-branch "
+        "(what is given, after the first step), half-depth (depth in every second step of joint generation)",
+    )
     if {"-h", "--help"} & set(sys.argv[1:]):  # only then worth the seconds that the arithmetic takes
         from jointdit_core.memory import describe_plans
 

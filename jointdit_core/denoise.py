@@ -13,6 +13,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from .encode import PromptEmbeds, text_ids
+from .model.frozen import FrozenBranch, frozen_branch
 from .model.joint_attention import merge_branches, split_branches
 from .model.transformer import JointDiTTransformer2DModel
 
@@ -86,10 +87,13 @@ def denoise(
         Clean (tokens_rgb, tokens_depth), each (B, L, C) float32.
     """
     conditions = [embeds] if negative is None else [embeds, negative]
+    frozen = frozen_branch(transformer, sigmas_rgb[0], sigmas_depth[0])
     for step in range(len(sigmas_rgb) - 1):
         sigma_rgb, sigma_depth = sigmas_rgb[step], sigmas_depth[step]
+        if frozen is not None:
+            frozen.begin(step)
         v_rgb, v_depth = velocity(
-            transformer, tokens_rgb, tokens_depth, sigma_rgb, sigma_depth, img_ids, conditions, guidance_scale
+            transformer, tokens_rgb, tokens_depth, sigma_rgb, sigma_depth, img_ids, conditions, guidance_scale, frozen
         )
         clean_rgb = _euler(tokens_rgb, v_rgb, sigma_rgb, 0.0)
         clean_depth = _euler(tokens_depth, v_depth, sigma_depth, 0.0)
@@ -108,6 +112,7 @@ def velocity(
     img_ids: Tensor,
     conditions: list[PromptEmbeds],
     guidance_scale: float,
+    frozen: FrozenBranch | None,
 ) -> tuple[Tensor, Tensor]:
     """Predict the guided velocity of both branches in one call of the transformer.
 
@@ -120,6 +125,7 @@ def velocity(
         img_ids: (L, 3).
         conditions: The prompts, and where guidance is classifier-free the negative prompts.
         guidance_scale: Weight of the guidance.
+        frozen: Of this request, where one branch is frozen.
 
     Returns:
         (v_rgb, v_depth), each (B, L, C) float32.
@@ -137,11 +143,14 @@ def velocity(
         img_ids=img_ids,
         txt_ids=text_ids(text.shape[1]).to(img_ids.device),
         guidance=tokens.new_full((2 * n,), guidance_scale) if transformer.config.guidance_embeds else None,
+        joint_attention_kwargs=None if frozen is None else {"frozen": frozen},
     ).sample.float()
-    v_rgb, v_depth = split_branches(v)  # (N, L, C) each
-    if len(conditions) == 1:
-        return v_rgb, v_depth
-    return _guide(v_rgb, guidance_scale), _guide(v_depth, guidance_scale)
+    branches = split_branches(v)  # (N, L, C) each
+    if len(conditions) > 1:
+        branches = [_guide(v, guidance_scale) for v in branches]
+    if frozen is not None:
+        branches = [frozen.hold(v) if branch == frozen.branch else v for branch, v in enumerate(branches)]
+    return tuple(branches)
 
 
 def _guide(v: Tensor, guidance_scale: float) -> Tensor:

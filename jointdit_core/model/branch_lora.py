@@ -56,8 +56,15 @@ class DepthLoraLinear(nn.Module, LoraLayer):
         """
         rgb, depth = split_branches(self.base_layer(x))
         _, x_depth = split_branches(x)
-        update = self.lora_B[ADAPTER](self.lora_A[ADAPTER](x_depth)) * self.scaling[ADAPTER]
-        return merge_branches(rgb, depth + update)
+        return merge_branches(rgb, depth + self._update(x_depth))
+
+    def of_branch(self, x: torch.Tensor, branch: int) -> torch.Tensor:
+        """Apply the layer to rows of one branch, 0 rgb or 1 depth."""
+        out = self.base_layer(x)
+        return out + self._update(x) if branch == 1 else out
+
+    def _update(self, x: torch.Tensor) -> torch.Tensor:
+        return self.lora_B[ADAPTER](self.lora_A[ADAPTER](x)) * self.scaling[ADAPTER]
 
 
 def add_depth_lora(model: nn.Module, rank: int, rank_overrides: dict[str, int]) -> None:

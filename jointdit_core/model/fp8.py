@@ -17,27 +17,27 @@ OLDEST_CARD = (8, 9)  # compute capability of the first NVIDIA cards with float8
 class Float8Linear(nn.Module):
     """A linear layer whose product is computed in float8, its result in bfloat16."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         """Round the weight.
 
         Args:
             weight: (out, in).
-            bias: (out,), or None.
+            bias: (out,); kept in bfloat16, which is what the product adds.
         """
         super().__init__()
         rounded, scale = _to_float8(weight)
         self.register_buffer("weight", rounded)
         self.register_buffer("scale", scale.t().contiguous())  # (1, out)
-        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+        self.bias = nn.Parameter(bias.to(torch.bfloat16), requires_grad=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the layer to (..., in); gives (..., out) in the dtype of `x`."""
-        rows, scale = _to_float8(x.reshape(-1, x.shape[-1]))
-        out = torch._scaled_mm(
-            rows, self.weight.t(), scale_a=scale, scale_b=self.scale, out_dtype=torch.bfloat16, use_fast_accum=True
-        ).to(x.dtype)
-        out = out if self.bias is None else out + self.bias
-        return out.view(*x.shape[:-1], -1)
+        return _product(x, self.weight, self.scale, self.bias)
+
+    def receive(self, x: torch.Tensor, branch: int) -> torch.Tensor:
+        """Do the part of `JointLinear.receive` where this stands for one."""
+        weight, scale, bias = self.weight.chunk(2)[branch], self.scale.chunk(2, dim=1)[branch], self.bias.chunk(2)
+        return _product(x, weight, scale, bias[branch])
 
 
 class Float8BranchLinear(nn.Module):
@@ -50,14 +50,15 @@ class Float8BranchLinear(nn.Module):
             layer: The layer to replace.
         """
         super().__init__()
-        biases = (None, None) if layer.bias is None else layer.bias
-        self.in_features = layer.in_features
-        self.branches = nn.ModuleList(Float8Linear(w, b) for w, b in zip(layer.weight, biases, strict=True))
+        self.branches = nn.ModuleList(Float8Linear(weight, layer.bias) for weight in layer.weight)
 
-    def forward(self, x: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the layer as `BranchLinear` does."""
-        out = torch.cat([branch(half) for branch, half in zip(self.branches, x.chunk(2), strict=True)])
-        return out if added is None else added + out
+        return torch.cat([branch(half) for branch, half in zip(self.branches, x.chunk(2), strict=True)])
+
+    def of_branch(self, x: torch.Tensor, branch: int) -> torch.Tensor:
+        """Apply the layer to rows of one branch, 0 rgb or 1 depth."""
+        return self.branches[branch](x)
 
 
 def quantize_float8(model: JointDiTTransformer2DModel) -> None:
@@ -95,3 +96,10 @@ def _to_float8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Round (rows, channels) to float8 with one float32 scale (rows, 1) a row."""
     scale = x.abs().amax(dim=1, keepdim=True).float().clamp(min=1e-12) / LARGEST
     return (x.float() / scale).clamp(-LARGEST, LARGEST).to(FLOAT8), scale
+
+
+def _product(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Multiply (..., in) by a rounded weight (out, in) of scale (1, out) and add the bias."""
+    rows, row_scale = _to_float8(x.reshape(-1, x.shape[-1]))
+    out = torch._scaled_mm(rows, weight.t(), row_scale, scale, bias=bias, out_dtype=torch.bfloat16, use_fast_accum=True)
+    return out.to(x.dtype).view(*x.shape[:-1], -1)

@@ -7,13 +7,14 @@ A batch of B pairs is a tensor of 2B rows: B rgb rows, then the B depth rows in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.embeddings import apply_rotary_emb
 from diffusers.models.transformers.transformer_flux import FluxAttention, _get_qkv_projections
 from torch import nn
+from torch.nn import functional as F
 
 WeightForm = Literal["released", "paper", "off"]
 
@@ -84,6 +85,36 @@ def adaptive_weights(
     return torch.sigmoid(alpha * (share_rgb - 0.5)), torch.sigmoid(alpha * (share_depth - 0.5))
 
 
+class Kept(NamedTuple):
+    """What one block keeps of a branch whose rows are computed in a request's first step only.
+
+    Attributes:
+        qkv: Its queries, keys and values (3, B, S, H, D / H), ready for attention.
+        branch: Whose they are, 0 rgb, 1 depth.
+        filled: Whether they are to be read; else they are to be written.
+    """
+
+    qkv: torch.Tensor
+    branch: int
+    filled: bool
+
+
+class JointLinear(nn.Linear):
+    """The joint Linear of Eq. 5: what both branches read of each other -> what is added to each."""
+
+    def receive(self, x: torch.Tensor, branch: int) -> torch.Tensor:
+        """Compute what one branch receives.
+
+        Args:
+            x: [o_rgb, o_depth] (..., 2D).
+            branch: 0 rgb, 1 depth.
+
+        Returns:
+            (..., D).
+        """
+        return F.linear(x, self.weight.chunk(2)[branch], self.bias.chunk(2)[branch])
+
+
 class JointAttnProcessor(nn.Module):
     """FLUX attention in which each branch also reads the other's keys and values (Eq. 5).
 
@@ -101,7 +132,7 @@ class JointAttnProcessor(nn.Module):
             dim: Width D of the block.
         """
         super().__init__()
-        self.joint = nn.Linear(2 * dim, 2 * dim)
+        self.joint = JointLinear(2 * dim, 2 * dim)
         nn.init.zeros_(self.joint.weight)
         nn.init.zeros_(self.joint.bias)
 
@@ -115,6 +146,7 @@ class JointAttnProcessor(nn.Module):
         image_rotary_emb: tuple[torch.Tensor, torch.Tensor] | None = None,
         *,
         branch_weights: torch.Tensor,
+        kept: Kept | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Attend within and across the branches.
 
@@ -125,18 +157,15 @@ class JointAttnProcessor(nn.Module):
             attention_mask: Not used; FLUX's text is unmasked.
             image_rotary_emb: RoPE cosines and sines, each (S, D / H).
             branch_weights: Adaptive weights (2B,) of Eq. 6, in (0, 1).
+            kept: Where one branch is frozen, its part in this block. Once that is filled, all rows here are the other
+                branch's, B instead of 2B.
 
         Returns:
             (image, text) tokens after their output projections in a double block, else all tokens (2B, S, D).
         """
         query, key, value, *text_qkv = _get_qkv_projections(attn, hidden_states, encoder_hidden_states)
         text_qkv = None if encoder_hidden_states is None else text_qkv
-        to_own, o_rgb, o_depth = self.attend(attn, (query, key, value), text_qkv, image_rotary_emb)
-
-        joint_rgb, joint_depth = self.joint(torch.cat([o_rgb, o_depth], dim=-1)).chunk(2, dim=-1)  # (B, S, D) each
-        weights = branch_weights.to(to_own.dtype)[:, None, None]
-        out = to_own + weights * merge_branches(joint_rgb, joint_depth)  # (2B, S, D)
-
+        out = self.attend(attn, (query, key, value), text_qkv, image_rotary_emb, branch_weights, kept)
         if encoder_hidden_states is None:
             return out
         text, image = out.split([encoder_hidden_states.shape[1], hidden_states.shape[1]], dim=1)
@@ -150,17 +179,21 @@ class JointAttnProcessor(nn.Module):
         qkv: Sequence[torch.Tensor],
         text_qkv: Sequence[torch.Tensor] | None,
         image_rotary_emb: tuple[torch.Tensor, torch.Tensor],
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Answer each branch's queries by its own and by the other's keys and values.
+        branch_weights: torch.Tensor,
+        kept: Kept | None,
+    ) -> torch.Tensor:
+        """Add what each branch reads of the other to what it reads of itself.
 
         Args:
             attn: The block's attention module, which owns the norms.
             qkv: Projected query, key and value, each (2B, L, D), or (2B, S, D) in a single block.
             text_qkv: The same of the text, each (2B, T, D), double blocks only.
             image_rotary_emb: RoPE cosines and sines, each (S, D / H).
+            branch_weights: Adaptive weights (2B,) of Eq. 6.
+            kept: As in `__call__`.
 
         Returns:
-            Self-attention (2B, S, D), and Eq. 5's o_rgb and o_depth, each (B, S, D).
+            (2B, S, D), with `kept` filled (B, S, D).
         """
         query, key, value = (x.unflatten(-1, (-1, attn.head_dim)) for x in qkv)  # (2B, L, H, D/H)
         query, key = attn.norm_q(query), attn.norm_k(key)
@@ -172,15 +205,38 @@ class JointAttnProcessor(nn.Module):
         query = apply_rotary_emb(query, image_rotary_emb, sequence_dim=1)
         key = apply_rotary_emb(key, image_rotary_emb, sequence_dim=1)
 
+        weights = branch_weights.to(query.dtype)[:, None, None]
+        if kept is not None and kept.filled:
+            to_own, received = self._read_kept(query, key, value, kept)
+        else:
+            if kept is not None:
+                kept.qkv.copy_(torch.stack([split_branches(x)[kept.branch] for x in (query, key, value)]))
+            to_own, received = self._read_each_other(query, key, value)
+        return to_own + weights * received
+
+    def _read_each_other(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Self-attention, and what each branch receives of the other, (2B, S, D) each, from (2B, S, H, D / H)."""
         # A row's keys and values answer its own queries and the other branch's: self and joint attention in one call.
-        answers = dispatch_attention_fn(
-            torch.cat([query, swap_branches(query)], dim=1),  # (2B, 2S, H, D/H)
-            key,
-            value,
-            backend=self._attention_backend,
-            parallel_config=self._parallel_config,
-        )
-        to_own, to_other = answers.flatten(2).chunk(2, dim=1)  # (2B, S, D) each
+        queries = torch.cat([query, swap_branches(query)], dim=1)  # (2B, 2S, H, D/H)
+        to_own, to_other = self._answer(queries, key, value).chunk(2, dim=1)  # (2B, S, D) each
         # Eq. 5: o_rgb = Attn(q_rgb, k_depth, v_depth) was answered by the depth rows, o_depth by the rgb rows.
         o_depth, o_rgb = split_branches(to_other)
-        return to_own, o_rgb, o_depth
+        return to_own, merge_branches(*self.joint(torch.cat([o_rgb, o_depth], dim=-1)).chunk(2, dim=-1))
+
+    def _read_kept(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, kept: Kept
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same of the branch that is not frozen, (B, S, D) each, from its (B, S, H, D / H)."""
+        frozen_query, frozen_key, frozen_value = kept.qkv
+        queries = torch.cat([query, frozen_query], dim=1)  # (B, 2S, H, D/H)
+        to_own, o_frozen = self._answer(queries, key, value).chunk(2, dim=1)
+        o_moving = self._answer(query, frozen_key, frozen_value)
+        o_rgb, o_depth = (o_frozen, o_moving) if kept.branch == 0 else (o_moving, o_frozen)
+        return to_own, self.joint.receive(torch.cat([o_rgb, o_depth], dim=-1), 1 - kept.branch)
+
+    def _answer(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Attention of (N, Q, H, D / H) to (N, S, H, D / H), as (N, Q, D)."""
+        config = {"backend": self._attention_backend, "parallel_config": self._parallel_config}
+        return dispatch_attention_fn(query, key, value, **config).flatten(2)

@@ -35,6 +35,7 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
     """FLUX's transformer for pairs of an RGB image and its disparity map."""
 
     projections_fused = False  # set by `fused.fuse_projections`
+    freezes: str | None = None  # set by `frozen.freeze_branches`
 
     @register_to_config
     def __init__(
@@ -130,7 +131,8 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
             img_ids: Positions of the image tokens (L, 3).
             txt_ids: Positions of the text tokens (T, 3).
             guidance: Guidance scale of each row (2B,), for a model with `guidance_embeds`.
-            joint_attention_kwargs: As in FLUX; of use is "scale", which scales the LoRA.
+            joint_attention_kwargs: As in FLUX; of use are "scale", which scales the LoRA, and "frozen", a request's
+                `frozen.FrozenBranch`.
             return_dict: Whether to wrap the result.
 
         Returns:

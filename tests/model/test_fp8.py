@@ -14,10 +14,11 @@ from tests.model.builders import build_inputs, build_model, shake
 def test_float8_linear_errs_by_its_rounding_only():
     torch.manual_seed(0)
     linear, x = torch.nn.Linear(64, 48), torch.randn(2, 5, 64) * torch.tensor([1e-3, 10.0])[:, None, None]
-    expected, actual = linear(x), Float8Linear(linear.weight, linear.bias)(x)
-    assert actual.shape == expected.shape and actual.dtype == x.dtype
-    for e, a in zip(expected, actual, strict=True):  # rows of any scale alike
-        assert 1e-4 < (a - e).norm() / (e - linear.bias).norm() < 0.06
+    bias = linear.bias * torch.tensor([1e-3, 10.0])[:, None]  # of the products' scale, which it is rounded with
+    for rows, b in zip(x, bias, strict=True):  # rows of any scale alike
+        expected, actual = torch.nn.functional.linear(rows, linear.weight, b), Float8Linear(linear.weight, b)(rows)
+        assert actual.shape == expected.shape and actual.dtype == rows.dtype
+        assert 1e-4 < (actual - expected).norm() / (expected - b).norm() < 0.06
 
 
 @torch.no_grad()
