@@ -38,7 +38,7 @@ TEXT_TOKENS, PIXELS_PER_TOKEN = 512, 16
 # Channels per token alive at once in a single block: its input and normed copy, q, k, v and MLP, the doubled queries,
 # the answers, and the input of its output projection. In units of D.
 LIVE_WIDTHS = 24
-SIZE_STEP, LEAST_SIZE = 128, 512  # of the sizes suggested in their stead, in pixels
+SMALLER_SIZES = (896, 768, 640, 512)  # suggested where the largest does not fit, in pixels
 # Left free for the CUDA context, the libraries' work space, and the autoencoder's tiles.
 RESERVE_GIB = 1.5
 
@@ -214,7 +214,7 @@ PLANS = {
         _keep_resident,
     ),
     "bf16-offload": MemoryPlan(
-        "bfloat16; T5 leaves the card when it has read the prompt, the transformer when the autoencoder (in tiles) begins",
+        "bfloat16; T5 leaves the card when it has read the prompt, the transformer before the autoencoder, in tiles",
         lambda: max(weights_gib(_transformer(False)), *_other_gib().values()),
         _take_turns,
     ),
@@ -273,21 +273,17 @@ def choose_plan(card: Card, size: int, asked: str | None = None) -> str:
     least = min(needs, key=needs.get)
     wanted = chosen or least
     where = "in main memory" if card.capability is None else "on the card"
-    other = (
-        f"; {fitting[0]} would fit with {needs[fitting[0]]:.1f}" if fitting else _smaller(open_plans[least], card, size)
-    )
+    instead = f"{fitting[0]} would fit with {needs[fitting[0]]:.1f}" if fitting else _smaller(open_plans[least], card)
     raise ValueError(
         f"{size}x{size} pixels with the memory plan {wanted} need {needs[wanted]:.1f} GiB {where}, "
-        f"{card.free_gib:.1f} are free{fits}."
+        f"{card.free_gib:.1f} are free{'; ' if instead else ''}{instead}."
     )
 
 
-def _smaller(plan: MemoryPlan, card: Card, size: int) -> str:
-    """Tell of the largest size that would fit, if one does."""
-    for side in range(size - SIZE_STEP, LEAST_SIZE - 1, -SIZE_STEP):
-        if plan.need_gib(side) <= card.free_gib:
-            return f"; --largest {side} would fit"
-    return ""
+def _smaller(plan: MemoryPlan, card: Card) -> str:
+    """Tell of the largest size below the one refused that would fit, if one does."""
+    fitting = [side for side in SMALLER_SIZES if plan.need_gib(side) <= card.free_gib]
+    return f"--largest {fitting[0]} would fit" if fitting else ""
 
 
 def describe_plans(size: int) -> str:

@@ -63,12 +63,14 @@ class JointDiTOutput:
         disparity: (H, W) float32 in [0, 1], near = 1.
         seed: What reproduces the result.
         notes: Plain sentences on what was done otherwise than asked, such as a prompt that was cut.
+        model: Name of the preset that answered in place of the one asked; None otherwise.
     """
 
     image: Image.Image | list[Image.Image]
     disparity: np.ndarray | list[np.ndarray]
     seed: int | list[int]
     notes: tuple[str, ...]
+    model: str | None = None
 
 
 class JointDiTPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
