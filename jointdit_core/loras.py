@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_peft
 from safetensors import safe_open
 from torch import nn
 
@@ -16,7 +17,7 @@ from .pipeline import JointDiTPipeline
 from .weights import check_weights_file
 
 FORM = "--lora takes FILE_OR_REPOSITORY[/FILE][@REVISION][:SCALE]"
-KEY = re.compile(r"(transformer|text_encoder)\.(.+)\.(?:lora_|lora_linear_layer\.)(A|B|down|up)\.weight")
+KEY = re.compile(r"(transformer|text_encoder)\.(.+)\.lora_([AB])\.weight")
 OTHER_KINDS = {"dora_scale": "DoRA", "lora_magnitude": "DoRA", "lokr_": "LoKr", "hada_": "LoHa"}
 
 
@@ -127,6 +128,8 @@ def _check(pipe: JointDiTPipeline, path: Path) -> None:
     asked = {"weight_name": path.name, "use_safetensors": True, "return_alphas": True, "return_lora_metadata": True}
     try:
         tensors, _, _ = pipe.lora_state_dict(path.parent, **asked)
+        if text := {key: tensors.pop(key) for key in list(tensors) if key.startswith(f"{pipe.text_encoder_name}.")}:
+            tensors |= convert_state_dict_to_peft(convert_state_dict_to_diffusers(text))
     except Exception as error:  # the converters of foreign formats raise what they like
         raise ValueError(f"{path} is not a LoRA for FLUX: diffusers cannot make sense of its keys.") from error
     strange = [key for key in tensors if KEY.fullmatch(key) is None]
@@ -135,7 +138,7 @@ def _check(pipe: JointDiTPipeline, path: Path) -> None:
     pairs: dict[tuple[str, str], dict[str, tuple]] = {}
     for key, tensor in tensors.items():
         model, name, half = KEY.fullmatch(key).groups()
-        pairs.setdefault((model, name), {})[{"down": "A", "up": "B"}.get(half, half)] = tuple(tensor.shape)
+        pairs.setdefault((model, name), {})[half] = tuple(tensor.shape)
     linears = {model: _plain_linears(getattr(pipe, model)) for model in ("transformer", "text_encoder")}
     for (model, name), shapes in sorted(pairs.items()):
         linear = linears[model].get(name.removeprefix("text_model."))

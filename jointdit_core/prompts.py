@@ -15,6 +15,8 @@ from transformers import CLIPTextModel, PreTrainedTokenizerBase, T5EncoderModel
 
 from .encode import PromptEmbeds, encode_prompt
 
+_remembering = threading.Lock()  # one for all readers, so that a pipeline can still be copied
+
 
 class _Read(NamedTuple):
     """One prompt as it was read: pooled (1, P) and tokens (1, T, E) on the CPU, and what was cut off."""
@@ -38,7 +40,6 @@ class PromptReader:
             size: Prompts to remember; 0 for none.
         """
         self.size = size
-        self._guard = threading.Lock()  # over both below
         self._encoders: tuple = ()
         self._read: OrderedDict[str, _Read] = OrderedDict()
 
@@ -63,7 +64,7 @@ class PromptReader:
             The embeddings on the CPU, and what was cut off each prompt.
         """
         encoders = text_encoder, text_encoder_2
-        with self._guard:
+        with _remembering:
             if any(new is not old for new, old in zip(encoders, self._encoders or (None, None), strict=True)):
                 self._encoders, self._read = encoders, OrderedDict()
             found = {prompt: self._read[prompt] for prompt in prompts if prompt in self._read}
@@ -71,7 +72,7 @@ class PromptReader:
             if prompt not in found:
                 embeds, ids = encode_prompt(tokenizer, tokenizer_2, *encoders, [prompt])
                 found[prompt] = _Read(embeds.pooled.detach().cpu(), embeds.tokens.detach().cpu(), ids.cut[0])
-        with self._guard:
+        with _remembering:
             if encoders == self._encoders:
                 self._read |= found
                 for prompt in found:

@@ -43,9 +43,8 @@ class Hub:
 
     def fetched(self, ending: str) -> list[str]:
         """Names of the fetched files that end so."""
-        return [
-            path.split("/resolve/")[1].split("/", 1)[1] for how, path in self.asked if how == "GET" and ending in path
-        ]
+        files = [path.split("/resolve/")[1] for how, path in self.asked if how == "GET" and "/resolve/" in path]
+        return [name.split("/", 1)[1] for name in files if name.endswith(ending)]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -119,7 +118,7 @@ def serve(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """Run a hub, which the client takes for the real one, with a cache of its own."""
     hub = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("OwnHandler", (Handler,), {"hub": hub}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
     template = address + "/{repo_id}/resolve/{revision}/{filename}"

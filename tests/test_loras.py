@@ -142,11 +142,12 @@ def test_two_loras_add_up_and_leave_what_can_be_saved(pipe, lora, tmp_path):
 def test_kohya_file_for_both_models_is_merged(pipe, tmp_path):
     generator = torch.Generator().manual_seed(6)
     to_out = pipe.transformer.transformer_blocks[0].attn.to_out[0].base_layer
-    q_proj = pipe.text_encoder.get_submodule("encoder.layers.0.self_attn.q_proj")
+    attention = pipe.text_encoder.get_submodule("encoder.layers.0.self_attn")
     tensors, expected = {}, {}
     for name, linear in {
         "lora_unet_double_blocks_0_img_attn_proj": to_out,
-        "lora_te1_text_model_encoder_layers_0_self_attn_q_proj": q_proj,
+        "lora_te1_text_model_encoder_layers_0_self_attn_q_proj": attention.q_proj,
+        "lora_te1_text_model_encoder_layers_0_self_attn_out_proj": attention.out_proj,
     }.items():
         down, up = (
             torch.randn(shape, generator=generator) for shape in ((2, linear.in_features), (linear.out_features, 2))
@@ -155,7 +156,7 @@ def test_kohya_file_for_both_models_is_merged(pipe, tmp_path):
         expected[linear] = linear.weight + 0.5 * up @ down
     save_file(tensors, tmp_path / "kohya.safetensors")
     merge_loras(pipe, [parse_lora(str(tmp_path / "kohya.safetensors"))])
-    assert pipe.text_encoder.get_submodule("encoder.layers.0.self_attn.q_proj") is q_proj
+    assert attention.q_proj in expected and attention.out_proj in expected  # plain linears again
     for linear, weight in expected.items():
         assert torch.allclose(linear.weight, weight, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Linears in nf4: four bits a weight and one float32 scale for 64 of them, by bitsandbytes as diffusers sets it up.
+"""Linears in nf4: four bits a weight, a scale of a byte for 64 of them, by bitsandbytes as diffusers sets it up.
 
 bitsandbytes is not among the requirements; without it there is only the arithmetic.
 """
@@ -10,7 +10,7 @@ from diffusers import BitsAndBytesConfig
 from torch import nn
 
 PACKAGE = "bitsandbytes"
-BYTES_PER_WEIGHT = 0.5 + 4 / 64
+BYTES_PER_WEIGHT = 0.5 + (1 + 4 / 256) / 64  # every 256 scales share one of float32
 KEPT = ["lora_A", "lora_B"]  # small; computed beside the rounded weights
 BLOCKS = ("transformer_blocks", "single_transformer_blocks", "encoder.block")  # FLUX's and T5's; all else is small
 
@@ -49,12 +49,14 @@ def quantize_nf4(model: nn.Module, device: torch.device) -> None:
     from bitsandbytes.nn import Params4bit
     from diffusers.quantizers.bitsandbytes import replace_with_bnb_linear
 
-    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=model.dtype)
+    how = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": model.dtype}
+    config = BitsAndBytesConfig(load_in_4bit=True, **how)
     for block in _blocks(model):
         linears = _linears(block)
         replace_with_bnb_linear(block, KEPT, quantization_config=config)
         for name, linear in linears.items():
             rounded = block.get_submodule(name)
-            rounded.weight = Params4bit(linear.weight.detach(), requires_grad=False, quant_type="nf4").to(device)
+            four_bits = {"quant_type": "nf4", "compress_statistics": True, "module": rounded}
+            rounded.weight = Params4bit(linear.weight.detach(), requires_grad=False, **four_bits).to(device)
             if linear.bias is not None:
                 rounded.bias = nn.Parameter(linear.bias.detach().to(device), requires_grad=False)
