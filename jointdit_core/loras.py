@@ -11,7 +11,7 @@ from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_
 from safetensors import safe_open
 from torch import nn
 
-from .hub import AGAIN, fetch, split_revision
+from .hub import AGAIN, fetch, split_revision, verify
 from .model.transformer import name_some
 from .pipeline import JointDiTPipeline
 from .weights import check_weights_file
@@ -115,6 +115,7 @@ def find_lora(lora: AskedLora) -> Path:
     if path.suffix != ".safetensors":
         raise ValueError(f"The LoRA {path} is not a safetensors file; other formats could run code and are not read.")
     check_weights_file(path, AGAIN)
+    verify(path.parent, [path])
     return path
 
 

@@ -154,8 +154,8 @@ class JointDiTPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
         """Join FLUX.1-dev, or another model of its shape, with JointDiT's add-ons.
 
         Args:
-            flux: Local folder or hub id in diffusers' layout; a local folder may hold the original
-                `flux1-dev.safetensors` instead of the transformer's own weights.
+            flux: Local folder or hub id in diffusers' layout; a local folder may hold an original single file,
+                such as `flux1-dev.safetensors`, instead of the transformer's own weights.
             addons: Local folder or hub id of the add-ons, released or saved by `save_addons`: one safetensors file
                 and its JSON.
             dtype: Number format of all weights.

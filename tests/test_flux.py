@@ -19,36 +19,9 @@ from jointdit_core.loras import AskedLora, merge_loras
 from jointdit_core.model.fused import fuse_projections
 from jointdit_core.model.released import load_released
 from jointdit_core.model.transformer import added_parameters
-from tests.hub_server import COMMIT, serve
+from tests.conftest import CONFIG
+from tests.hub_server import COMMIT
 from tests.model.test_released import make_released
-
-CONFIG = {
-    "in_channels": 16,
-    "num_layers": 1,
-    "num_single_layers": 1,
-    "attention_head_dim": 16,
-    "num_attention_heads": 2,
-    "joint_attention_dim": 24,
-    "pooled_projection_dim": 16,
-    "guidance_embeds": True,
-    "axes_dims_rope": (4, 6, 6),
-}
-
-
-@pytest.fixture
-def folders(pipe, tmp_path) -> tuple[Path, Path]:
-    """FLUX's folder in diffusers' layout with its original weights, and the add-ons' folder."""
-    flux, addons = tmp_path / "flux", tmp_path / "addons"
-    for name in ("scheduler", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"):
-        pipe.components[name].save_pretrained(flux / name)
-    FluxTransformer2DModel(**CONFIG).save_config(flux / "transformer")
-    base, extra = make_released(CONFIG, {"blocks": 4, "txt_in": 5})
-    save_file(base, flux / "flux1-dev.safetensors")
-    addons.mkdir()
-    save_file(extra, addons / "jointdit_addons.safetensors")
-    settings = {"is_txt_ids_training": False, "is_attnmask_training": False, "depth_transform": "inverse"}
-    (addons / "jointdit.json").write_text(json.dumps(settings))
-    return flux, addons
 
 
 def test_from_flux_joins_both_downloads(folders):
@@ -169,19 +142,6 @@ def test_flags_that_are_not_supported_are_refused_by_name(folders, flags, named)
     (folders[1] / "jointdit.json").write_text(json.dumps(flags))
     with pytest.raises(ValueError, match=named):
         JointDiTPipeline.from_flux(*map(str, folders))
-
-
-@pytest.fixture
-def hub(folders, tmp_path, monkeypatch):
-    """Both repositories on a hub; the base in diffusers' layout."""
-    flux, addons = folders
-    with torch.random.fork_rng():
-        FluxTransformer2DModel(**CONFIG).save_pretrained(flux / "transformer")
-    (flux / "flux1-dev.safetensors").unlink()
-    with serve(tmp_path / "home", monkeypatch) as one:
-        one.add("maker/flux", flux)
-        one.add("maker/addons", addons)
-        yield one
 
 
 def test_both_repositories_come_from_the_hub_small_files_first(hub, folders):
