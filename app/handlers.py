@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -161,14 +162,9 @@ class Studio(Shown):
         self, request: gr.Request, asked: Settings, given: np.ndarray | None, which: str, colormap: str, kept: Panel
     ) -> Generator[Panel, None, JointDiTOutput | None]:
         """Run one job on the lane and show its progress; what is `kept` needs no previews. None if it was stopped."""
-        context = copy_context()  # on ZeroGPU the GPU's time is counted to the visitor, whom Gradio keeps there
-
-        def work(on_step: OnStep) -> JointDiTOutput:
-            return context.run(self.run, asked, given, on_step)
-
         shown = None
         try:
-            for news in self.lane.run(owner_of(request), asked, work, request_name(request)):
+            for news in self.lane.run(owner_of(request), asked, self.work(asked, given), request_name(request)):
                 if isinstance(news, JointDiTOutput):
                     return news
                 fresh = news.image is not None and news.image is not shown
@@ -182,6 +178,10 @@ class Studio(Shown):
             return None
         except LaneError as error:
             raise refusal(error) from None
+
+    def work(self, asked: Settings, given: Any) -> Callable[[OnStep], JointDiTOutput]:
+        """Return what the lane is to do; on ZeroGPU it counts as the visitor's, whom Gradio keeps in the context."""
+        return partial(copy_context().run, self.run, asked, given)
 
     def waiting(self, *_: Any) -> tuple:
         """Tell a visitor whose run is in the queue so; returns the run bar and the Stop button."""

@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_peft
+from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_peft, logging
 from safetensors import safe_open
 from torch import nn
 
@@ -75,10 +75,15 @@ def merge_loras(pipe: JointDiTPipeline, asked: list[AskedLora]) -> None:
     for path in paths:
         _check(pipe, path)
     names = [f"lora_{number}" for number in range(len(paths))]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # that of the depth half
-        for name, path in zip(names, paths, strict=True):
-            pipe.load_lora_weights(path.parent, weight_name=path.name, adapter_name=name, use_safetensors=True)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # what diffusers would warn of was checked, but for parts that may be missing
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")  # that of the depth half
+            for name, path in zip(names, paths, strict=True):
+                pipe.load_lora_weights(path.parent, weight_name=path.name, adapter_name=name, use_safetensors=True)
+    finally:
+        logging.set_verbosity(verbosity)
     if names:
         pipe.set_adapters(names, [lora.scale for lora in asked])
         pipe.fuse_lora(["transformer", "text_encoder"], safe_fusing=True)
