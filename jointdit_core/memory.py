@@ -50,16 +50,19 @@ class Card:
     Attributes:
         free_gib: Free memory in GiB.
         capability: Compute capability of an NVIDIA card; None for main memory and a CPU.
+        host_gib: Free main memory beside a card, in GiB.
     """
 
     free_gib: float
     capability: tuple[int, int] | None
+    host_gib: float = float("inf")
 
     @classmethod
     def of(cls, device: torch.device) -> Card:
         """Look at a device as it is now."""
         if device.type == "cuda":
-            return cls(torch.cuda.mem_get_info(device)[0] / GIB, torch.cuda.get_device_capability(device))
+            free_bytes, _ = torch.cuda.mem_get_info(device)
+            return cls(free_bytes / GIB, torch.cuda.get_device_capability(device), _free_host_gib())
         return cls(_free_host_gib(), None)
 
 
@@ -73,6 +76,7 @@ class MemoryPlan:
         apply: Puts a pipeline in this form, on a device.
         oldest_card: Least compute capability that it needs.
         package: What must be installed for it, or None.
+        host_gib: Weights in main memory, in GiB, that cannot be left to their files, as all can that stay on the card.
     """
 
     title: str
@@ -80,6 +84,7 @@ class MemoryPlan:
     apply: Callable[[JointDiTPipeline, torch.device], None]
     oldest_card: tuple[int, int] = (0, 0)
     package: str | None = None
+    host_gib: Callable[[], float] = lambda: 0.0
 
     def need_gib(self, size: int) -> float:
         """Memory needed for one picture and its depth.
@@ -95,12 +100,14 @@ class MemoryPlan:
         return self.weights_gib() + LIVE_WIDTHS * width * tokens * BYTES / GIB + RESERVE_GIB
 
     def obstacle(self, card: Card) -> str | None:
-        """Tell what but memory is in the way of this plan, in one sentence; None where nothing is."""
+        """Tell what but the card's memory is in the way of this plan, in one clause; None where nothing is."""
         if card.capability is not None and card.capability < self.oldest_card:
             have, need = (".".join(map(str, version)) for version in (card.capability, self.oldest_card))
             return f"it needs an NVIDIA card of compute capability {need}, this one has {have}"
         if self.package is not None and find_spec(self.package) is None:
             return f"it needs {self.package}: pip install {self.package}"
+        if self.host_gib() > card.host_gib:
+            return f"it needs {self.host_gib():.1f} GiB of main memory, {card.host_gib:.1f} are free"
         return None
 
 
@@ -130,6 +137,11 @@ def _transformer(float8: bool, fused: bool = True) -> JointDiTTransformer2DModel
 
 
 @cache
+def _transformer_gib(float8: bool, fused: bool = True) -> float:
+    return weights_gib(_transformer(float8, fused))
+
+
+@cache
 def _empty_others() -> dict[str, nn.Module]:
     """The other models in bfloat16, without values."""
     with init_empty_weights():
@@ -142,6 +154,7 @@ def _empty_others() -> dict[str, nn.Module]:
     return {name: nn.Module.to(model, torch.bfloat16) for name, model in models.items()}
 
 
+@cache
 def _other_gib() -> dict[str, float]:
     """The other models' weights, by component."""
     return {name: weights_gib(model) for name, model in _empty_others().items()}
@@ -155,6 +168,7 @@ def _free_host_gib() -> float:
         return float("inf")
 
 
+@cache
 def _streamed_gib() -> float:
     """With one block at a time on the card and the next on its way, the T5 encoder is the larger."""
     model = _transformer(False, fused=False)
@@ -163,6 +177,7 @@ def _streamed_gib() -> float:
     return max(_other_gib()["text_encoder_2"], weights_gib(model) - sum(blocks) + 2 * max(blocks))
 
 
+@cache
 def _nf4_gib() -> float:
     others = _other_gib()
     rounded = nf4.nf4_bytes(_transformer(False, fused=False)) + nf4.nf4_bytes(_empty_others()["text_encoder_2"])
@@ -210,25 +225,27 @@ def _stream(pipe: JointDiTPipeline, device: torch.device) -> None:
 PLANS = {
     "bf16": MemoryPlan(
         "all weights in bfloat16 stay on the card",
-        lambda: weights_gib(_transformer(False)) + sum(_other_gib().values()),
+        lambda: _transformer_gib(False) + sum(_other_gib().values()),
         _keep_resident,
     ),
     "bf16-offload": MemoryPlan(
         "bfloat16; T5 leaves the card when it has read the prompt, the transformer before the autoencoder, in tiles",
-        lambda: max(weights_gib(_transformer(False)), *_other_gib().values()),
+        lambda: max(_transformer_gib(False), *_other_gib().values()),
         _take_turns,
+        host_gib=lambda: _transformer_gib(False) + sum(_other_gib().values()),
     ),
     "float8": MemoryPlan(
         "the transformer's linears in float8 (approximate); all stays on the card",
-        lambda: weights_gib(_transformer(True)) + sum(_other_gib().values()),
+        lambda: _transformer_gib(True) + sum(_other_gib().values()),
         _round,
         oldest_card=OLDEST_CARD,
     ),
     "float8-offload": MemoryPlan(
         "float8 (approximate); the models take turns as in bf16-offload",
-        lambda: max(weights_gib(_transformer(True)), *_other_gib().values()),
+        lambda: max(_transformer_gib(True), *_other_gib().values()),
         _round_and_take_turns,
         oldest_card=OLDEST_CARD,
+        host_gib=lambda: _transformer_gib(True) + sum(_other_gib().values()),
     ),
     "nf4": MemoryPlan(
         "the linears of transformer and T5 in four bits (approximate); all stays on the card; needs bitsandbytes",
@@ -240,6 +257,7 @@ PLANS = {
         "bfloat16; the transformer's blocks are streamed from main memory at every step (slow)",
         _streamed_gib,
         _stream,
+        host_gib=lambda: _transformer_gib(False, fused=False) + sum(_other_gib().values()),
     ),
 }
 ON_CPU = "bf16"  # the only plan that makes sense in main memory
@@ -264,26 +282,30 @@ def choose_plan(card: Card, size: int, asked: str | None = None) -> str:
         raise ValueError(f"The memory plan {asked} is for a card; on the CPU there is {ON_CPU}.")
     if asked is not None and (obstacle := known[asked].obstacle(card)):
         raise ValueError(f"The memory plan {asked} cannot be used: {obstacle}.")
-    open_plans = {name: plan for name, plan in known.items() if plan.obstacle(card) is None}
-    needs = {name: plan.need_gib(size) for name, plan in open_plans.items()}
+    needs = {name: plan.need_gib(size) for name, plan in known.items()}
     fitting = [name for name, need in needs.items() if need <= card.free_gib]
-    chosen = asked or next(iter(fitting), None)
-    if chosen in fitting:
+    usable = [name for name in fitting if known[name].obstacle(card) is None]
+    chosen = asked or next(iter(usable), None)
+    if chosen in usable:
         return chosen
-    least = min(needs, key=needs.get)
-    wanted = chosen or least
+    wanted = asked or min(needs, key=lambda name: (known[name].obstacle(card) is not None, needs[name]))
     where = "in main memory" if card.capability is None else "on the card"
-    instead = f"{fitting[0]} would fit with {needs[fitting[0]]:.1f}" if fitting else _smaller(open_plans[least], card)
     raise ValueError(
         f"{size}x{size} pixels with the memory plan {wanted} need {needs[wanted]:.1f} GiB {where}, "
-        f"{card.free_gib:.1f} are free{'; ' if instead else ''}{instead}."
+        f"{card.free_gib:.1f} are free{_way_out(known, needs, fitting, card)}."
     )
 
 
-def _smaller(plan: MemoryPlan, card: Card) -> str:
-    """Tell of the largest size below the one refused that would fit, if one does."""
-    fitting = [side for side in SMALLER_SIZES if plan.need_gib(side) <= card.free_gib]
-    return f"--largest {fitting[0]} would fit" if fitting else ""
+def _way_out(known: dict[str, MemoryPlan], needs: dict[str, float], fitting: list[str], card: Card) -> str:
+    """Tell which plan would fit, and what is in its way, or at which size one would."""
+    for name in sorted(fitting, key=lambda name: known[name].obstacle(card) is not None):
+        obstacle = known[name].obstacle(card)
+        return f"; {name} would fit with {needs[name]:.1f}" + (f", but {obstacle}" if obstacle else "")
+    for side in SMALLER_SIZES:
+        for plan in known.values():
+            if plan.need_gib(side) <= card.free_gib and plan.obstacle(card) is None:
+                return f"; --largest {side} would fit"
+    return ""
 
 
 def describe_plans(size: int) -> str:

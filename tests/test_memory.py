@@ -75,6 +75,17 @@ def test_refusal_tells_the_need_and_what_would_fit(monkeypatch):
     ]:
         with pytest.raises(ValueError, match=said):
             choose_plan(Card(free, HOPPER), 1024, asked)
+    for free, host, said in [
+        (15.5, 20.0, r"plan bf16 need 39\.9 .*; nf4 would fit with 12\.9, but it needs bitsandbytes: pip install"),
+        (
+            12.0,
+            20.0,
+            r"; group-offload would fit with 11\.6, but it needs 3\d\.\d GiB of main memory, 20\.0 are free\.",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            choose_plan(Card(free, AMPERE, host), 1024)
+    assert choose_plan(Card(23.5, HOPPER, 30.0), 1024) == "float8-offload"
     with pytest.raises(ValueError, match=r"float8 cannot be used: it needs .* capability 8\.9, this one has 8\.0\.$"):
         choose_plan(Card(79.0, AMPERE), 1024, "float8")
 
