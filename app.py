@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import ctypes
 import os
+import shlex
 import shutil
 import sys
 
@@ -25,6 +26,19 @@ def read_flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="JointDiT Studio: a picture and its depth, made together.")
     parser.add_argument("--preset", default="mini", help="mini (embedded, default) or flux-dev (released weights)")
     parser.add_argument("--device", default=None, help="cpu or cuda; default: cuda if there is one")
+    weights = parser.add_argument_group("for flux-dev")
+    weights.add_argument(
+        "--base", metavar="REPO[@REVISION]", help="another FLUX of FLUX.1-dev's shape; or a local folder"
+    )
+    weights.add_argument("--addons", metavar="REPO[@REVISION]", help="other JointDiT add-ons; or a local folder")
+    weights.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="REPO[/FILE][@REVISION][:SCALE]",
+        help="merge a LoRA made for FLUX; or a local file; again for more",
+    )
+    weights.add_argument("--largest", type=int, metavar="PIXELS", help="longest side offered and worked at")
     here = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # hosts of Gradio pages set it
     parser.add_argument("--host", default=here, help="address to listen on; 0.0.0.0 for the whole network")
     parser.add_argument("--mcp", action="store_true", help="serve the three tasks as tools for assistants, too")
@@ -50,9 +64,7 @@ def read_flags() -> argparse.Namespace:
     guard.add_argument(
         "--posts-per-minute", type=float, default=limits.POSTS_PER_MINUTE, help="requests from one address"
     )
-    memory = parser.add_argument(
-        "--memory", default=None, help="how flux-dev fits the card; default: the fastest that does"
-    )
+    memory = weights.add_argument("--memory", help="how it fits the card; default: the first of these that does")
     parser.add_argument("--compile", action="store_true", help="compile the blocks: faster steps, a slower first one")
     parser.add_argument(
         "--cache",
@@ -64,7 +76,7 @@ def read_flags() -> argparse.Namespace:
         from jointdit_core.memory import describe_plans
 
         memory.help += f". Needs at 1024x1024: {describe_plans(1024)}"
-    return parser.parse_args()
+    return parser.parse_args([*shlex.split(os.environ.get("JOINTDIT_FLAGS", "")), *sys.argv[1:]])
 
 
 def share_memory() -> None:
@@ -92,30 +104,22 @@ def main() -> int:
 
     import torch
 
-    from app import server
+    from app import server, zero
     from app.examples import FOLDER, find_examples
     from app.filtering import load_filter
     from app.handlers import Studio
     from app.lane import Lane
+    from app.loading import load_asked
     from app.theme import CSS, JS, theme
     from app.ui import build
     from app.words import seconds
-    from jointdit_core.memory import PLANS
-    from jointdit_core.presets import PRESETS, load
-    from jointdit_core.speed import CACHES
 
-    choices = {"preset": PRESETS, "memory": PLANS, "cache": CACHES}
     try:
-        for flag, known in choices.items():
-            if getattr(arguments, flag) not in (None, *known):
-                raise ValueError(f"--{flag} must be one of {', '.join(known)}.")
-        preset = PRESETS[arguments.preset]
-        device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         accounts = server.read_accounts(arguments.auth)
         if accounts and arguments.mcp:
             raise ValueError("--mcp cannot ask for a log-in; leave --auth or --mcp out.")
         check = load_filter(arguments.filter) if arguments.filter else None
-        pipe = load(preset, device, arguments.memory, arguments.compile, arguments.cache)
+        preset, pipe = load_asked(arguments)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         shutil.rmtree(root, ignore_errors=True)
@@ -123,9 +127,11 @@ def main() -> int:
     pipe.set_progress_bar_config(disable=True)
 
     lane = Lane(arguments.places, arguments.time_limit, check)
-    studio = Studio(pipe, preset, find_examples(), Sessions(root / "visitors"), lane)
+    run = zero.runner(pipe, preset, with_previews=check is None) if zero.ON else None
+    studio = Studio(pipe, preset, find_examples(), Sessions(root / "visitors"), lane, run)
     name = torch.cuda.get_device_name(pipe.device) if pipe.device.type == "cuda" else "CPU"
-    run_s = studio.warm_up() * preset.tasks["joint_generation"].steps["standard"]
+    steps = preset.tasks["joint_generation"].steps["standard"]
+    run_s = zero.usual_seconds(preset) if zero.ON else studio.warm_up() * steps
     page = build(studio, f"{name} · about {seconds(run_s)} a picture")
     page.queue(max_size=40, default_concurrency_limit=4, api_open=False)
     status = server.serve(

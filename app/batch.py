@@ -80,7 +80,7 @@ class Batch:
                     run = studio.lane.run(
                         owner,
                         asked,
-                        lambda step, given=given: asked.run(studio.pipe, given, step),
+                        studio.work(asked, given),
                         request_name(request),
                     )
                     for news in run:

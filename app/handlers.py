@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -40,10 +42,12 @@ class Studio(Shown):
         examples: list[Example],
         sessions: Sessions,
         lane: Lane | None = None,
+        run: Callable[[Settings, Any, OnStep], JointDiTOutput] | None = None,
     ) -> None:
         super().__init__(sessions)
         self.pipe, self.preset, self.examples = pipe, preset, examples
         self.lane = lane or Lane()
+        self.run = run or (lambda asked, given, on_step: asked.run(pipe, given, on_step))
         self.knows_words = preset.name == "mini"  # a word-level model, which its procedural worlds can prompt
 
     def warm_up(self) -> float:
@@ -145,6 +149,7 @@ class Studio(Shown):
             if output is None:  # stopped: `stop` shows what there is
                 return
             seconds = time.monotonic() - started
+            one = replace(one, model=output.model or one.model)
             result = Result(np.asarray(output.image), output.disparity, one, seconds, output.notes, fov_deg=fov_deg)
             done = "Done" if number == count else "done"
             bar = words.run_bar(f"{which}{done} in {words.seconds(seconds)}.", number / count)
@@ -157,13 +162,9 @@ class Studio(Shown):
         self, request: gr.Request, asked: Settings, given: np.ndarray | None, which: str, colormap: str, kept: Panel
     ) -> Generator[Panel, None, JointDiTOutput | None]:
         """Run one job on the lane and show its progress; what is `kept` needs no previews. None if it was stopped."""
-
-        def work(on_step: OnStep) -> JointDiTOutput:
-            return asked.run(self.pipe, given, on_step)
-
         shown = None
         try:
-            for news in self.lane.run(owner_of(request), asked, work, request_name(request)):
+            for news in self.lane.run(owner_of(request), asked, self.work(asked, given), request_name(request)):
                 if isinstance(news, JointDiTOutput):
                     return news
                 fresh = news.image is not None and news.image is not shown
@@ -177,6 +178,10 @@ class Studio(Shown):
             return None
         except LaneError as error:
             raise refusal(error) from None
+
+    def work(self, asked: Settings, given: Any) -> Callable[[OnStep], JointDiTOutput]:
+        """Return what the lane is to do; on ZeroGPU it counts as the visitor's, whom Gradio keeps in the context."""
+        return partial(copy_context().run, self.run, asked, given)
 
     def waiting(self, *_: Any) -> tuple:
         """Tell a visitor whose run is in the queue so; returns the run bar and the Stop button."""

@@ -7,7 +7,8 @@ import gc
 
 import torch
 
-OUR_DOORS = ("jointdit_core.request", "jointdit_core.pipeline", "jointdit_core.decode")  # raise sentences for people
+# Raise sentences for people; `zero` repeats those of its jobs' processes.
+OUR_DOORS = ("jointdit_core.request", "jointdit_core.pipeline", "jointdit_core.decode", "app.zero")
 OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")  # torch on Windows, Linux, CUDA
 
 

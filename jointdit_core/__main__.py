@@ -14,7 +14,8 @@ import numpy as np
 from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from .presets import PRESETS, load
+from .memory import PLANS
+from .presets import PRESETS, adapt, load
 from .reading import LINEAR, NEAR_IS_BRIGHT, NEAR_IS_DARK, RELATIVE, read_depth, read_image
 from .request import DRAWN_SEEDS
 from .results import LiftSettings, Result, Settings, write_files
@@ -59,6 +60,14 @@ def _add_run(parser: argparse.ArgumentParser, guided: bool = False, given: bool 
     """Add what all commands that run the model take."""
     parser.add_argument("--preset", choices=PRESETS, default="mini", help="the model (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="such as cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--base", metavar="REPO[@REVISION]", help="for flux-dev: another FLUX of its shape, or a folder"
+    )
+    parser.add_argument("--addons", metavar="REPO[@REVISION]", help="for flux-dev: other add-ons, or a folder")
+    parser.add_argument(
+        "--lora", action="append", default=[], metavar="REPO[/FILE][@REVISION][:SCALE]", help="for flux-dev, or a file"
+    )
+    parser.add_argument("--memory", choices=PLANS, help="how flux-dev fits the card (default: the first that does)")
     parser.add_argument("--seed", type=int, help="the same for all inputs (default: drawn, one for each)")
     parser.add_argument("--quality", choices=("draft", "standard", "fine"), default="standard", help="sets the steps")
     parser.add_argument("--steps", type=int, help="denoising steps, instead of --quality")
@@ -133,7 +142,7 @@ def _runs(args: argparse.Namespace) -> list[tuple[str, Callable[[], tuple[str, o
 
 def _run(args: argparse.Namespace) -> int:
     """Run the model on every input; one that cannot be used is named and passed over."""
-    preset, runs = PRESETS[args.preset], _runs(args)
+    runs = _runs(args)
     if not runs:
         logger.error("There is nothing to do: no file of the right kind was found.")
         return 1
@@ -141,6 +150,13 @@ def _run(args: argparse.Namespace) -> int:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         logger.error("Several inputs would go to %s; give them different names.", args.out / twice[0])
         return 1
+    try:
+        preset = adapt(PRESETS[args.preset], args.base, args.addons, args.lora)
+        pipe = load(preset, args.device, args.memory, loras=args.lora)
+    except (OSError, ValueError) as error:
+        logger.error("%s", error)
+        return 1
+    pipe.set_progress_bar_config(disable=len(runs) > 1, leave=False)
     task = TASKS[args.command]
     defaults = preset.tasks[task]
     steps = defaults.steps[args.quality] if args.steps is None else args.steps
@@ -151,8 +167,6 @@ def _run(args: argparse.Namespace) -> int:
     if task == "joint_generation":
         width, height = preset.sizes[0]
         size = args.width or width, args.height or height
-    pipe = load(preset, args.device)
-    pipe.set_progress_bar_config(disable=len(runs) > 1, leave=False)
     failed = 0
     for name, read in tqdm(runs, desc=args.command, unit="run", disable=len(runs) == 1):
         try:

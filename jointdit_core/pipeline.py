@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, FlowMatchEulerDiscreteScheduler, ModelMixin
+from diffusers.loaders import FluxLoraLoaderMixin
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, PreTrainedTokenizerBase, T5EncoderModel
@@ -25,7 +26,6 @@ from .encode import (
     PromptEmbeds,
     disparity_to_image,
     encode_images,
-    encode_prompt,
     fit_size,
     image_ids,
     images_to_tensor,
@@ -38,6 +38,7 @@ from .flux import flux_parts, write_addons
 from .model import transformer as transformer_module
 from .model.autoencoder import AutoencoderPatchPCA
 from .model.transformer import JointDiTTransformer2DModel
+from .prompts import PromptReader
 from .request import MAX_GUIDANCE, MAX_STEPS, Request, check_number, check_request
 
 Preview = Callable[[], tuple[Image.Image | list[Image.Image], np.ndarray | list[np.ndarray]]]
@@ -62,16 +63,24 @@ class JointDiTOutput:
         disparity: (H, W) float32 in [0, 1], near = 1.
         seed: What reproduces the result.
         notes: Plain sentences on what was done otherwise than asked, such as a prompt that was cut.
+        model: Name of the preset that answered in place of the one asked; None otherwise.
     """
 
     image: Image.Image | list[Image.Image]
     disparity: np.ndarray | list[np.ndarray]
     seed: int | list[int]
     notes: tuple[str, ...]
+    model: str | None = None
 
 
-class JointDiTPipeline(DiffusionPipeline):
-    """Joint generation, depth estimation and depth-conditioned generation with one model."""
+class JointDiTPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
+    """Joint generation, depth estimation and depth-conditioned generation with one model.
+
+    FLUX's LoRAs load as in diffusers (`load_lora_weights`, `set_adapters`, `fuse_lora`, `unload_lora_weights`). They
+    change FLUX's own weights, as another base model would: the rgb half computes what FLUX with that LoRA computes, and
+    the depth half sees the same weights under its own LoRA, which stays. A style thus reaches the depth map, too, where
+    it changes shapes; the depth half was never trained with it.
+    """
 
     model_cpu_offload_seq = "text_encoder->text_encoder_2->transformer->vae"
 
@@ -121,6 +130,17 @@ class JointDiTPipeline(DiffusionPipeline):
             depth_guidance_scale=depth_guidance_scale,
             depth_transform=depth_transform,
         )
+        self._prompts = PromptReader(0)
+
+    def remember_prompts(self, count: int) -> None:
+        """Keep what the text encoders make of the last prompts, so that one that comes again needs none of them.
+
+        The results are the same. Call it when the text encoders are in their final form: it is not told of changes.
+
+        Args:
+            count: Prompts to remember, 4 MiB of main memory each for FLUX.1-dev; 0 forgets all.
+        """
+        self._prompts = PromptReader(count)
 
     @classmethod
     def from_flux(
@@ -134,8 +154,8 @@ class JointDiTPipeline(DiffusionPipeline):
         """Join FLUX.1-dev, or another model of its shape, with JointDiT's add-ons.
 
         Args:
-            flux: Local folder or hub id in diffusers' layout; a local folder may hold the original
-                `flux1-dev.safetensors` instead of the transformer's own weights.
+            flux: Local folder or hub id in diffusers' layout; a local folder may hold an original single file,
+                such as `flux1-dev.safetensors`, instead of the transformer's own weights.
             addons: Local folder or hub id of the add-ons, released or saved by `save_addons`: one safetensors file
                 and its JSON.
             dtype: Number format of all weights.
@@ -349,10 +369,11 @@ class JointDiTPipeline(DiffusionPipeline):
 
     def _read(self, prompts: list[str]) -> tuple[PromptEmbeds, tuple[str, ...]]:
         """Encode B prompts, and note what of them this model cannot read."""
-        embeds, ids = encode_prompt(self.tokenizer, self.tokenizer_2, self.text_encoder, self.text_encoder_2, prompts)
+        parts = self.tokenizer, self.tokenizer_2, self.text_encoder, self.text_encoder_2
+        embeds, cuts = self._prompts.read(*parts, prompts)
         device = self._execution_device
         notes = []
-        for prompt, cut in zip(prompts, ids.cut, strict=True):
+        for prompt, cut in zip(prompts, cuts, strict=True):
             if cut:
                 notes.append(f'The prompt is longer than this model reads; this part was left out: "{cut}"')
             if unknown := unknown_words(self.tokenizer_2, prompt):

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from .memory import GIB, PLANS, choose_plan
+from .hub import split_revision
+from .loras import find_lora, merge_loras, parse_lora
+from .memory import PLANS, Card, choose_plan
 from .pipeline import JointDiTPipeline
 from .speed import speed_up
 from .weights import check_weights_file, find_weights
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESTORE = "Restore it from the repository (`git checkout -- assets/jointdit-mini`, or clone again)."
+# The commit of FLUX.1-dev that public caches and scripts name; so what is loaded cannot change under us.
+FLUX_REVISION = "3de623fc3c33e44ffbe2bad470d0f45bccf2eb21"
+KEPT_PROMPTS = 32  # whose embeddings are remembered, 4 MiB each
 TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json")
 COMPONENT_FILES = {
     "scheduler": ("scheduler_config.json",),
@@ -49,10 +55,10 @@ class Preset:
     """One model the studio offers.
 
     Attributes:
-        name: As in `--model`.
+        name: As in `--preset`.
         title: As the page shows it.
-        source: Folder under the repository's root, or the FLUX repository on the Hugging Face hub.
-        addons: Hub repository of the JointDiT add-ons; None where `source` is a whole pipeline.
+        source: Folder under the repository's root, or FLUX: a folder or repository, perhaps with its @revision.
+        addons: The JointDiT add-ons, likewise; None where `source` is a whole pipeline.
         default_size: Side of the square made by default, in pixels.
         sizes: (width, height) in pixels that are offered where nothing is given, the default first.
         max_guidance: Largest guidance scale that the model was taught, or is known to bear.
@@ -90,7 +96,7 @@ PRESETS = {
     "flux-dev": Preset(
         name="flux-dev",
         title="JointDiT on FLUX.1-dev (released weights)",
-        source="black-forest-labs/FLUX.1-dev",
+        source=f"black-forest-labs/FLUX.1-dev@{FLUX_REVISION}",
         addons="byungki-kwon/JointDiT",
         default_size=512,
         sizes=((512, 512), (640, 384), (384, 640), (1024, 1024), (1024, 768), (768, 1024)),
@@ -105,38 +111,89 @@ PRESETS = {
 }
 
 
+def adapt(
+    preset: Preset,
+    base: str | None = None,
+    addons: str | None = None,
+    loras: Sequence[str] = (),
+    largest: int | None = None,
+) -> Preset:
+    """Change where a preset's weights come from and how large its pictures may be.
+
+    Args:
+        preset: One of `PRESETS`.
+        base: Another FLUX of FLUX.1-dev's shape: local folder or hub repository, perhaps with its @revision.
+        addons: Other add-ons, likewise.
+        loras: LoRAs that will be merged, for the name only, by which results tell what made them.
+        largest: Longest side in pixels that is offered and worked at.
+
+    Returns:
+        The preset; its name holds no more of a local path than the last part.
+
+    Raises:
+        ValueError: The preset has no such parts, or no size is left.
+    """
+    if preset.addons is None and (base or addons):
+        raise ValueError(f"--base and --addons are for flux-dev; {preset.name} is whole.")
+    sizes = tuple(size for size in preset.sizes if largest is None or max(size) <= largest)
+    if preset.sizes[0] not in sizes:
+        raise ValueError(f"--largest must be at least {max(preset.sizes[0])} for {preset.name}, got {largest}.")
+    name = " + ".join([preset.name, *(Path(given).name for given in (base, addons, *loras) if given)])
+    title = f"JointDiT on {Path(base).name}" if base else preset.title
+    return replace(
+        preset,
+        name=name,
+        title=title,
+        source=base or preset.source,
+        addons=addons or preset.addons,
+        sizes=sizes,
+    )
+
+
 def load(
-    preset: Preset, device: str = "cpu", memory: str | None = None, compiled: bool = False, cache: str | None = None
+    preset: Preset,
+    device: str = "cpu",
+    memory: str | None = None,
+    compiled: bool = False,
+    cache: str | None = None,
+    loras: Sequence[str] = (),
 ) -> JointDiTPipeline:
     """Load a preset's pipeline.
 
     Args:
-        preset: One of `PRESETS`.
+        preset: One of `PRESETS`, or one that `adapt` made.
         device: Such as "cpu" or "cuda".
-        memory: A plan in `memory.PLANS` for a large model on a card; None chooses the fastest that fits.
+        memory: A plan in `memory.PLANS` for a large model; None chooses the first that fits.
         compiled: Whether to compile the transformer's blocks; the first step then takes up to a minute.
         cache: A step cache in `speed.CACHES`, which is approximate; None for none.
+        loras: FLUX LoRAs to merge, as `loras.parse_lora` reads them.
 
     Returns:
-        The pipeline, ready on the device.
+        The pipeline, ready on the device; it remembers the last prompts' embeddings.
 
     Raises:
         OSError: A file is missing or damaged; the message names it and says what to do.
-        ValueError: The model does not fit the card; the message says what is needed.
+        ValueError: The model does not fit the device, or a LoRA the model; the message says what is needed.
     """
     target = torch.device(device)
+    asked = [parse_lora(text) for text in loras]
     if preset.addons is None:
         folder = REPOSITORY / preset.source
         check_files(folder)
-        pipe = JointDiTPipeline.from_pretrained(folder, dtype=preset.dtype).to(target)
-    elif target.type == "cuda":
-        free_bytes, _ = torch.cuda.mem_get_info(target)
-        largest = max(max(size) for size in preset.sizes)
-        plan = choose_plan(free_bytes / GIB, largest, memory)  # before anything is downloaded
-        pipe = JointDiTPipeline.from_flux(preset.source, preset.addons, preset.dtype)
-        PLANS[plan].apply(pipe, target)
+        pipe = JointDiTPipeline.from_pretrained(folder, dtype=preset.dtype)
+        merge_loras(pipe, asked)
+        pipe.to(target)
     else:
-        pipe = JointDiTPipeline.from_flux(preset.source, preset.addons, preset.dtype).to(target)
+        largest = max(max(size) for size in preset.sizes)
+        plan = choose_plan(Card.of(target), largest, memory)  # before anything is downloaded
+        for lora in asked:
+            find_lora(lora)  # small, so they come before the large files
+        (base, revision), (addons, addons_revision) = split_revision(preset.source), split_revision(preset.addons)
+        pipe = JointDiTPipeline.from_flux(base, addons, preset.dtype, revision, addons_revision)
+        pipe.register_to_config(max_size=min(largest, pipe.config.max_size))
+        merge_loras(pipe, asked)
+        PLANS[plan].apply(pipe, target)
+    pipe.remember_prompts(KEPT_PROMPTS)
     speed_up(pipe.transformer, compiled, cache)
     return pipe
 

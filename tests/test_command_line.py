@@ -22,7 +22,7 @@ from tests.app.parts import last_of, visitor
 @pytest.fixture
 def run(pipe, tmp_path, monkeypatch):
     """Run a command on the tiny pipeline; gives its exit status and folder."""
-    monkeypatch.setattr(cli, "load", lambda preset, device: pipe)  # the mini's files are tried in test_presets
+    monkeypatch.setattr(cli, "load", lambda *_, **__: pipe)  # the mini's files are tried in test_presets
 
     def command(*words):
         return cli.main([*map(str, words), "--out", str(tmp_path / "out")]), tmp_path / "out"
@@ -119,3 +119,16 @@ def test_what_cannot_be_used_is_one_sentence(run, photo, depth, tmp_path, monkey
     photo.with_suffix(".jpg").write_bytes(photo.read_bytes())
     status, _ = run(*words)
     assert status == 1 and sentence in caplog.text
+
+
+def test_model_that_cannot_be_loaded_is_told_in_one_sentence(tmp_path, caplog):
+    command = ["generate", "a", "--out", str(tmp_path / "out"), "--lora", str(tmp_path / "nowhere.safetensors")]
+    with caplog.at_level(logging.ERROR):
+        assert cli.main(command) == 1
+    assert caplog.messages == [
+        f"The LoRA {tmp_path / 'nowhere.safetensors'} is neither a file here nor a repository's name."
+    ]
+    with caplog.at_level(logging.ERROR):
+        assert cli.main([*command[:4], "--base", "maker/flux"]) == 1
+    assert caplog.messages[-1] == "--base and --addons are for flux-dev; mini is whole."
+    assert not (tmp_path / "out").exists()

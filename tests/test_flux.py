@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from jointdit_core import JointDiTPipeline
+from jointdit_core.loras import AskedLora, merge_loras
 from jointdit_core.model.fused import fuse_projections
 from jointdit_core.model.released import load_released
 from jointdit_core.model.transformer import added_parameters
+from tests.conftest import CONFIG
+from tests.hub_server import COMMIT
 from tests.model.test_released import make_released
-
-CONFIG = {
-    "in_channels": 16,
-    "num_layers": 1,
-    "num_single_layers": 1,
-    "attention_head_dim": 16,
-    "num_attention_heads": 2,
-    "joint_attention_dim": 24,
-    "pooled_projection_dim": 16,
-    "guidance_embeds": True,
-    "axes_dims_rope": (4, 6, 6),
-}
-
-
-@pytest.fixture
-def folders(pipe, tmp_path) -> tuple[Path, Path]:
-    """FLUX's folder in diffusers' layout with its original weights, and the add-ons' folder."""
-    flux, addons = tmp_path / "flux", tmp_path / "addons"
-    for name in ("scheduler", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"):
-        pipe.components[name].save_pretrained(flux / name)
-    FluxTransformer2DModel(**CONFIG).save_config(flux / "transformer")
-    base, extra = make_released(CONFIG, {"blocks": 4, "txt_in": 5})
-    save_file(base, flux / "flux1-dev.safetensors")
-    addons.mkdir()
-    save_file(extra, addons / "jointdit_addons.safetensors")
-    settings = {"is_txt_ids_training": False, "is_attnmask_training": False, "depth_transform": "inverse"}
-    (addons / "jointdit.json").write_text(json.dumps(settings))
-    return flux, addons
 
 
 def test_from_flux_joins_both_downloads(folders):
@@ -97,6 +72,22 @@ def test_diffusers_weights_give_the_same_transformer_as_the_original_file(folder
     loaded = JointDiTPipeline.from_flux(str(flux), str(addons), dtype=torch.float32).transformer.state_dict()
     assert loaded.keys() == from_original.keys()
     assert all(torch.equal(loaded[key], value) for key, value in from_original.items())
+
+
+def test_addons_are_saved_in_the_released_layout_bit_by_bit(folders, tmp_path):
+    flux, addons = folders
+    pipe = JointDiTPipeline.from_flux(str(flux), str(addons), dtype=torch.float32)
+    pipe.save_addons(tmp_path / "own")
+    files = [addons / "jointdit_addons.safetensors", tmp_path / "own" / "jointdit.safetensors"]
+    with safe_open(files[0], "pt") as released, safe_open(files[1], "pt") as saved:
+        assert set(saved.keys()) == set(released.keys())
+        assert all(torch.equal(saved.get_tensor(key), released.get_tensor(key)) for key in released.keys())
+    assert json.loads((tmp_path / "own" / "jointdit.json").read_bytes()) == json.loads(
+        (addons / "jointdit.json").read_bytes()
+    )
+    again = JointDiTPipeline.from_flux(str(flux), str(tmp_path / "own"), dtype=torch.float32)
+    expected, loaded = pipe.transformer.state_dict(), again.transformer.state_dict()
+    assert all(torch.equal(loaded[key], expected[key]) for key in expected)
 
 
 def test_saved_addons_load_as_they_were(folders, tmp_path):
@@ -153,37 +144,68 @@ def test_flags_that_are_not_supported_are_refused_by_name(folders, flags, named)
         JointDiTPipeline.from_flux(*map(str, folders))
 
 
-class Hub(BaseHTTPRequestHandler):
-    """Answers every request as the hub answers for a gated or a private repository."""
+def test_both_repositories_come_from_the_hub_small_files_first(hub, folders):
+    pipe = JointDiTPipeline.from_flux("maker/flux", "maker/addons", revision=COMMIT)
+    local = JointDiTPipeline.from_flux(*map(str, folders)).transformer.state_dict()
+    assert all(torch.equal(value, local[key]) for key, value in pipe.transformer.state_dict().items())
+    fetched = hub.fetched("")
+    weights = [name.endswith(".safetensors") for name in fetched]
+    assert {"transformer/config.json", "vae/config.json", "jointdit.json"} <= set(fetched[: weights.index(True)])
+    hub.asked.clear()
+    JointDiTPipeline.from_flux("maker/flux", "maker/addons", revision=COMMIT)
+    assert hub.fetched("") == []
 
-    def do_GET(self):
-        self.send_response(401)
-        self.send_header("X-Error-Code", "GatedRepo" if "gated" in self.path else "RepoNotFound")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
 
-    do_HEAD = do_GET
+def test_closed_base_is_told_before_anything_large_comes(hub):
+    hub.gated.add("maker/flux")
+    with pytest.raises(OSError, match="maker/flux is open only to those who accepted its licence.*set HF_TOKEN"):
+        JointDiTPipeline.from_flux("maker/flux", "maker/addons")
+    assert hub.fetched(".safetensors") == hub.fetched("jointdit.json") == []
 
-    def log_message(self, *_):
-        pass
+
+def test_weights_that_are_not_the_published_ones_are_refused(hub):
+    name = "text_encoder_2/model.safetensors"
+    content = hub.files["maker/flux"][name]
+    hub.damaged[name] = content[:-1] + bytes([content[-1] ^ 1])
+    with pytest.raises(OSError, match=f"{name} is not the one that was published"):
+        JointDiTPipeline.from_flux("maker/flux", "maker/addons")
 
 
 @pytest.mark.parametrize(
-    "repository, said", [("maker/gated", "accepted its licence"), ("maker/nothing", "neither a folder here nor")]
+    "change, said",
+    [
+        ({"in_channels": 24}, "reads 24 channels a token, its autoencoder gives 16"),
+        ({"_class_name": "SD3Transformer2DModel"}, "its transformer is a SD3Transformer2DModel"),
+    ],
 )
-def test_refusal_of_the_hub_is_one_sentence_without_the_token(repository, said, monkeypatch, tmp_path):
-    server = HTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    try:
-        with pytest.raises(OSError, match=said) as refusal:
-            JointDiTPipeline.from_flux("unused", repository)
-    finally:
-        server.shutdown()
-    assert repository in str(refusal.value) and "hf_secret" not in str(refusal.value)
-    assert "\n" not in str(refusal.value)
+def test_base_of_another_shape_is_refused_before_its_weights_come(hub, change, said):
+    name = "transformer/config.json"
+    config = json.loads(hub.files["maker/flux"][name]) | change
+    hub.files["maker/flux"][name] = json.dumps(config).encode()
+    with pytest.raises(ValueError, match=f"maker/flux is not of FLUX.1-dev's shape.*{said}"):
+        JointDiTPipeline.from_flux("maker/flux", "maker/addons")
+    assert hub.fetched(".safetensors") == []
+
+
+def test_original_file_of_another_base_is_found(folders):
+    flux, addons = folders
+    expected = JointDiTPipeline.from_flux(str(flux), str(addons)).transformer.state_dict()
+    (flux / "flux1-dev.safetensors").rename(flux / "flux1-krea-dev.safetensors")
+    loaded = JointDiTPipeline.from_flux(str(flux), str(addons)).transformer.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in expected.items())
+
+
+def test_lora_is_merged_in_memory_and_not_into_the_files(folders, tmp_path):
+    flux, addons = folders
+    digest = hashlib.sha256((flux / "flux1-dev.safetensors").read_bytes()).digest()
+    pipe = JointDiTPipeline.from_flux(str(flux), str(addons), dtype=torch.float32)
+    linear = pipe.transformer.transformer_blocks[0].attn.to_k.base_layer
+    before = linear.weight.clone()
+    name, a, b = "transformer.transformer_blocks.0.attn.to_k", torch.randn(2, 32), torch.randn(32, 2)
+    save_file({f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}, tmp_path / "style.safetensors")
+    merge_loras(pipe, [AskedLora(str(tmp_path / "style.safetensors"), None, 0.5)])
+    assert torch.allclose(linear.weight, before + 0.5 * b @ a, atol=1e-5)
+    assert digest == hashlib.sha256((flux / "flux1-dev.safetensors").read_bytes()).digest()
 
 
 MEASURE = """

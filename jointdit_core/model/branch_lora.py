@@ -1,13 +1,13 @@
-"""A peft LoRA layer whose update reaches the depth rows only; the rgb rows see the plain FLUX weights."""
+"""LoRAs beside FLUX's weights: the method's own, which reaches the depth rows only, and any others, which reach all."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora.layer import LoraLayer
+from peft.tuners.lora.layer import Linear
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from .joint_attention import merge_branches, split_branches
@@ -24,26 +24,12 @@ TARGETS = (
 )
 
 
-class DepthLoraLinear(nn.Module, LoraLayer):
-    """A linear layer on 2B rows with a low-rank update of the depth half."""
+class DepthLoraLinear(Linear):
+    """A linear layer on 2B rows with a low-rank update of the depth half.
 
-    def __init__(
-        self, base_layer: nn.Linear, adapter_name: str, config: LoraConfig, r: int, lora_alpha: float, **kwargs: Any
-    ) -> None:
-        """Wrap a linear layer, as peft's injection asks of a custom layer.
-
-        Args:
-            base_layer: The layer to wrap.
-            adapter_name: Name under which peft files the update.
-            config: The injected configuration.
-            r: Rank.
-            lora_alpha: Scale times rank.
-            **kwargs: What else peft passes to every kind of LoRA layer; not used.
-        """
-        super().__init__()
-        LoraLayer.__init__(self, base_layer)
-        self._active_adapter = adapter_name
-        self.update_layer(adapter_name, r, lora_alpha=lora_alpha, config=config)
+    Other LoRAs that peft puts on the same layer are updates of FLUX's own weights, so both halves see them, merged or
+    not.
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the layer.
@@ -54,17 +40,37 @@ class DepthLoraLinear(nn.Module, LoraLayer):
         Returns:
             Tensor (2B, ..., out_features).
         """
-        rgb, depth = split_branches(self.base_layer(x))
+        rgb, depth = split_branches(self._plain(x))
         _, x_depth = split_branches(x)
-        return merge_branches(rgb, depth + self._update(x_depth))
+        return merge_branches(rgb, depth + self._update(ADAPTER, x_depth))
 
     def of_branch(self, x: torch.Tensor, branch: int) -> torch.Tensor:
         """Apply the layer to rows of one branch, 0 rgb or 1 depth."""
-        out = self.base_layer(x)
-        return out + self._update(x) if branch == 1 else out
+        out = self._plain(x)
+        return out + self._update(ADAPTER, x) if branch == 1 else out
 
-    def _update(self, x: torch.Tensor) -> torch.Tensor:
-        return self.lora_B[ADAPTER](self.lora_A[ADAPTER](x)) * self.scaling[ADAPTER]
+    def _plain(self, x: torch.Tensor) -> torch.Tensor:
+        """FLUX's own layer, with what other LoRAs make of it."""
+        out = self.base_layer(x)
+        if not self.merged and not self.disable_adapters:
+            for name in self.active_adapters:
+                if name != ADAPTER and name in self.lora_A:
+                    out = out + self._update(name, x).to(out.dtype)
+        return out
+
+    def _update(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        down = self.lora_A[name]
+        return self.lora_B[name](down(x.to(down.weight.dtype))) * self.scaling[name]
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        """Merge updates into FLUX's weights; never the depth half's, since both halves share these weights.
+
+        Args:
+            safe_merge: Whether to refuse values that are not finite.
+            adapter_names: The updates; None for all active ones.
+        """
+        names = self.active_adapters if adapter_names is None else adapter_names
+        super().merge(safe_merge, [name for name in names if name != ADAPTER])
 
 
 def add_depth_lora(model: nn.Module, rank: int, rank_overrides: dict[str, int]) -> None:
@@ -93,3 +99,36 @@ def add_depth_lora(model: nn.Module, rank: int, rank_overrides: dict[str, int]) 
     inject_adapter_in_model(config, model, adapter_name=ADAPTER)
     # peft froze all but its own layers; what is trained is the caller's choice.
     model.requires_grad_(True)
+
+
+def other_loras(model: nn.Module) -> list[str]:
+    """Name the LoRAs that were loaded beside the depth half's, merged or not.
+
+    Args:
+        model: A transformer with `add_depth_lora`.
+
+    Returns:
+        Names as peft knows them.
+    """
+    return [name for name in model.peft_config if name != ADAPTER]
+
+
+def remove_other_loras(model: nn.Module) -> None:
+    """Take all LoRAs off but the depth half's own; what was merged stays merged.
+
+    Args:
+        model: A transformer with `add_depth_lora`, changed in place.
+    """
+    names = other_loras(model)
+    layers = [(path, layer) for path, layer in model.named_modules() if isinstance(layer, BaseTunerLayer)]
+    for path, layer in layers:
+        if isinstance(layer, DepthLoraLinear):
+            layer.merged_adapters.clear()
+            layer.enable_adapters(True)
+            layer.set_adapter(ADAPTER, inference_mode=True)
+            for name in names:
+                layer.delete_adapter(name)
+        else:
+            model.set_submodule(path, layer.get_base_layer())
+    for name in names:
+        del model.peft_config[name]

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from .branch_lora import ADAPTER, DepthLoraLinear
 from .joint_attention import JointAttnProcessor, Kept, merge_branches, split_branches
-from .transformer import JointDiTTransformer2DModel
+from .transformer import JointDiTTransformer2DModel, refuse_other_loras
 
 
 class BranchLinear(nn.Module):
@@ -126,10 +126,11 @@ def fuse_projections(model: JointDiTTransformer2DModel, merge_lora: bool = False
             weights, keep theirs beside.
 
     Raises:
-        ValueError: The projections are fused already.
+        ValueError: The projections are fused already, or other LoRAs than the depth half's are loaded.
     """
     if model.projections_fused:
         raise ValueError("This transformer's projections are fused already.")
+    refuse_other_loras(model, "fusing")
     with torch.no_grad():
         for block in model.transformer_blocks:
             attn = block.attn

@@ -110,6 +110,25 @@ def load_released(flux: Tensors, addons: Tensors, config: Mapping[str, Any]) -> 
     return model.eval()
 
 
+def to_released(model: JointDiTTransformer2DModel) -> dict[str, torch.Tensor]:
+    """Write what JointDiT adds to FLUX as `load_released` reads it: the same values, bit by bit.
+
+    Args:
+        model: With plain projections.
+
+    Returns:
+        Released key -> tensor. Where the parts of a released linear no longer share one A, which that layout cannot
+        hold, our key -> tensor throughout.
+    """
+    _, plan = _plan(model.config)
+    state = {name: model.get_parameter(name).detach() for ours in plan.values() for name in ours}
+    shared = [ours for key, ours in plan.items() if key.endswith(".lora_A.weight")]
+    if not all(torch.equal(state[ours[0]], state[name]) for ours in shared for name in ours[1:]):
+        return {name: tensor.contiguous() for name, tensor in state.items()}
+    parts = {key: [state[name] for name in (ours[:1] if ours in shared else ours)] for key, ours in plan.items()}
+    return {key: torch.cat(tensors) for key, tensors in parts.items()}
+
+
 def _plan(config: Mapping[str, Any]) -> tuple[Plan, Plan]:
     """Spell out which released key becomes which of ours, for FLUX and for the add-ons."""
     flux, addons = {}, {}

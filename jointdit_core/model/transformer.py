@@ -14,12 +14,13 @@ from typing import Any, Literal
 import torch
 from diffusers import FluxTransformer2DModel
 from diffusers.configuration_utils import register_to_config
+from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_offloading
 from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import nn
 from torch.nn import functional as F
 
-from .branch_lora import add_depth_lora
+from .branch_lora import ADAPTER, add_depth_lora, other_loras, remove_other_loras
 from .joint_attention import JointAttnProcessor, WeightForm, adaptive_weights, merge_branches, split_branches
 
 # Ranks of the released weights where they differ from 64.
@@ -131,8 +132,8 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
             img_ids: Positions of the image tokens (L, 3).
             txt_ids: Positions of the text tokens (T, 3).
             guidance: Guidance scale of each row (2B,), for a model with `guidance_embeds`.
-            joint_attention_kwargs: As in FLUX; of use are "scale", which scales the LoRA, and "frozen", a request's
-                `frozen.FrozenBranch`.
+            joint_attention_kwargs: As in FLUX; of use are "scale", which scales the active LoRAs (the depth half's,
+                until others are loaded, then those), and "frozen", a request's `frozen.FrozenBranch`.
             return_dict: Whether to wrap the result.
 
         Returns:
@@ -171,18 +172,24 @@ class JointDiTTransformer2DModel(FluxTransformer2DModel):
 
     @functools.wraps(FluxTransformer2DModel.save_pretrained)  # pipelines read its signature
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Save the model, unless its weights were fused into a form that no longer loads.
+        """Save the model, unless its weights are in a form that no longer loads.
 
         Args:
             save_directory: Folder to write to.
             **kwargs: As in diffusers' `ModelMixin.save_pretrained`.
 
         Raises:
-            ValueError: The projections are fused.
+            ValueError: The projections are fused, or other LoRAs than the depth half's are loaded.
         """
         if self.projections_fused:
             raise ValueError("This transformer's projections are fused for speed; save it before fusing.")
+        refuse_other_loras(self, "saving")
         super().save_pretrained(save_directory, **kwargs)
+
+    def unload_lora(self) -> None:
+        """Take off what `load_lora_adapter` put on; the depth half keeps its own LoRA. Merged ones stay merged."""
+        remove_other_loras(self)
+        _maybe_remove_and_reapply_group_offloading(self)
 
     @classmethod
     def from_pretrained(
@@ -242,7 +249,25 @@ def added_parameters(model: JointDiTTransformer2DModel) -> list[str]:
     Returns:
         Parameter names as in `named_parameters`.
     """
-    return [name for name, _ in model.named_parameters() if ".lora_" in name or ".processor.joint." in name]
+    marks = f".lora_A.{ADAPTER}.", f".lora_B.{ADAPTER}.", ".processor.joint."
+    return [name for name, _ in model.named_parameters() if any(mark in name for mark in marks)]
+
+
+def refuse_other_loras(model: JointDiTTransformer2DModel, before: str) -> None:
+    """Refuse a transformer on which LoRAs other than the depth half's are loaded.
+
+    Args:
+        model: The transformer.
+        before: What they stand in the way of.
+
+    Raises:
+        ValueError: The message names them and says what to do.
+    """
+    if names := other_loras(model):
+        raise ValueError(
+            f"LoRAs are loaded beside FLUX's weights ({name_some(names)}); take them off with unload_lora_weights() "
+            f"before {before}, after fuse_lora() where they are to stay."
+        )
 
 
 def freeze_backbone(model: JointDiTTransformer2DModel) -> None:

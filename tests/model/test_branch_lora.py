@@ -6,7 +6,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from jointdit_core.model.branch_lora import DepthLoraLinear
 from jointdit_core.model.transformer import JointDiTTransformer2DModel
-from tests.model.builders import TINY, build_model
+from tests.model.builders import TINY, build_model, shake
 
 DOUBLE = {"norm1.linear", "norm1_context.linear", "attn.to_out.0", "attn.to_add_out"}
 DOUBLE |= {"attn.to_q", "attn.to_k", "attn.to_v", "attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"}
@@ -49,11 +49,12 @@ def test_update_is_half_b_a_x_on_the_depth_rows():
     assert torch.allclose(update[2:], 0.5 * x[2:] @ a.T @ b.T, atol=1e-5)
 
 
-def test_merging_into_the_base_is_refused_because_both_halves_share_it():
-    model = build_model()
+def test_own_update_is_never_merged_because_both_halves_share_the_base():
+    model = shake(build_model())
     assert all(isinstance(model.get_submodule(name), BaseTunerLayer) for name in ranks(model))
-    with pytest.raises(NotImplementedError):
-        model.context_embedder.merge()
+    before = model.context_embedder.base_layer.weight.clone()
+    model.fuse_lora()
+    assert torch.equal(model.context_embedder.base_layer.weight, before) and not model.context_embedder.merged
 
 
 def test_override_that_names_no_linear_is_refused():

@@ -1,0 +1,205 @@
+"""Hugging Face's ZeroGPU: the page's process has no GPU; each job gets one for a while, in a process forked for it.
+
+`spaces` patches torch, so this module is imported before anything touches CUDA. It is installed on such Spaces and
+is no requirement of ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from math import ceil
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import torch
+from PIL import Image
+
+from app import recovery
+from app.jobs import OnStep
+from app.lane import PREVIEW_EVERY
+from jointdit_core import Interrupted, JointDiTOutput, JointDiTPipeline
+from jointdit_core.presets import PRESETS, Preset, load
+from jointdit_core.results import Settings
+
+ON = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+if ON:
+    import spaces
+
+# Estimates, not measurements there: the README's figures of a whole H200, eager and fused, times 2.2, as the share that
+# a job gets has 60 of its 132 multiprocessors. Half as much again for previews and whatever else.
+STEP_S, STEP_S_PER_MEGAPIXEL, MARGIN = 0.14, 0.9, 1.5
+START_S = 20.0  # weights into the card, text encoders, autoencoder
+
+Run = Callable[[Settings, Any, OnStep], JointDiTOutput]
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What went wrong in the job's process; exceptions themselves do not come through whole."""
+
+    trouble: recovery.Trouble
+    sentence: str
+
+
+def check_flags(flags: argparse.Namespace) -> None:
+    """Refuse flags that cannot work there.
+
+    Args:
+        flags: as `app.py` reads them.
+
+    Raises:
+        ValueError: with one sentence on the first of them.
+    """
+    if flags.compile:
+        raise ValueError("--compile does not work on ZeroGPU, whose processes come and go; leave it out.")
+    if flags.memory is not None:
+        raise ValueError("--memory does not work on ZeroGPU, whose GPUs hold the whole model; leave it out.")
+    if flags.offline:
+        raise ValueError("--offline does not work on ZeroGPU, where GPUs are asked for over the network; leave it out.")
+
+
+def place(pipe: JointDiTPipeline) -> JointDiTPipeline:
+    """Put a pipeline where the jobs' processes find it: in name on the GPU, before the page starts."""
+    return pipe.to("cuda")
+
+
+def runner(pipe: JointDiTPipeline, preset: Preset, with_previews: bool) -> Run:
+    """Make the function that runs jobs on leased GPUs; make it before the page starts.
+
+    Args:
+        pipe: As `place` left it.
+        preset: Its preset, for the estimates.
+        with_previews: Whether previews are worth their time.
+
+    Returns:
+        Like `Settings.run`. Call it in the visitor's context, to whom the GPU's time is counted. Where none is granted,
+        the embedded model answers on the CPU, and the output says so.
+    """
+
+    def steps(asked: Settings, given: Any) -> Iterator[tuple | JointDiTOutput | _Failure]:
+        yield from _steps(pipe, asked, given, with_previews)
+
+    leased = spaces.GPU(steps, duration=lambda asked, given: seconds(preset, asked, given))
+
+    def run(asked: Settings, given: Any, on_step: OnStep) -> JointDiTOutput:
+        news, is_granted = leased(asked, given), False
+        try:
+            for item in news:
+                is_granted = True
+                if isinstance(item, JointDiTOutput):
+                    return item
+                if isinstance(item, _Failure):
+                    _fail(item)
+                step, total, shown = item
+                on_step(step, total, lambda shown=shown: shown)
+        except gr.Error as error:
+            if is_granted:
+                raise RuntimeError("the job's process ended") from error
+            refusal = str(error.message)
+        else:
+            raise RuntimeError("the job's process gave no output")
+        finally:
+            news.close()
+        return _on_cpu(asked, given, on_step, refusal)
+
+    return run
+
+
+def seconds(preset: Preset, asked: Settings, given: Any) -> int:
+    """Estimate how long a job needs its GPU.
+
+    Args:
+        preset: Whose sizes bound the work.
+        asked: The request.
+        given: Its picture or disparity, or None.
+
+    Returns:
+        Whole seconds.
+    """
+    width, height = asked.width, asked.height
+    if isinstance(given, Image.Image):
+        width, height = given.size
+    elif given is not None:
+        height, width = np.shape(given)[:2]
+    least, most = preset.default_size**2, max(w * h for w, h in preset.sizes)
+    area = min(max((width or 0) * (height or 0), least), most)
+    return ceil(START_S + asked.steps * MARGIN * (STEP_S + STEP_S_PER_MEGAPIXEL * area / 1e6))
+
+
+def usual_seconds(preset: Preset) -> int:
+    """Estimate a usual picture: where the page starts there is no GPU to try it on."""
+    task, (width, height) = "joint_generation", preset.sizes[0]
+    steps = preset.tasks[task].steps["standard"]
+    return seconds(preset, Settings(task, "", 0, steps, None, preset.name, width=width, height=height), None)
+
+
+def _steps(
+    pipe: JointDiTPipeline, asked: Settings, given: Any, with_previews: bool
+) -> Iterator[tuple | JointDiTOutput | _Failure]:
+    """Run a job in its own process: (step, total, preview) of each step, then the output or the failure.
+
+    Closing it stops the job within a step.
+    """
+    news: queue.SimpleQueue = queue.SimpleQueue()
+    stopping = threading.Event()
+
+    def on_step(step: int, total: int, preview: Callable) -> None:
+        if stopping.is_set():
+            raise Interrupted
+        wanted = with_previews and step < total and (step % PREVIEW_EVERY == 0 or step == 1)
+        news.put((step, total, preview() if wanted else None))
+
+    def work() -> None:
+        failure = None
+        try:
+            news.put(asked.run(pipe, given, on_step))
+        except Exception as error:
+            trouble = recovery.diagnose(error)
+            failure = _Failure(trouble, str(error) if trouble is recovery.Trouble.REFUSAL else type(error).__name__)
+        if failure is not None:  # out here, since the exception's frames hold the tensors
+            recovery.free_memory()
+            news.put(failure)
+
+    worker = threading.Thread(target=work, name="zero-job", daemon=True)
+    worker.start()
+    try:
+        while True:
+            item = news.get()
+            yield item
+            if isinstance(item, JointDiTOutput | _Failure):
+                return
+    finally:
+        stopping.set()
+        worker.join()
+
+
+def _fail(failure: _Failure) -> None:
+    """Raise what the lane understands."""
+    if failure.trouble is recovery.Trouble.REFUSAL:
+        raise ValueError(failure.sentence)
+    if failure.trouble is recovery.Trouble.OUT_OF_MEMORY:
+        raise torch.OutOfMemoryError(failure.sentence)
+    raise RuntimeError(f"{failure.sentence} in the job's process")
+
+
+@cache
+def _mini() -> JointDiTPipeline:
+    pipe = load(PRESETS["mini"])
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _on_cpu(asked: Settings, given: Any, on_step: OnStep, refusal: str) -> JointDiTOutput:
+    """Let the embedded model answer."""
+    mini = PRESETS["mini"]
+    guidance = None if asked.guidance is None else min(asked.guidance, mini.max_guidance)
+    output = replace(asked, guidance=guidance).run(_mini(), given, on_step)
+    note = f"No GPU was granted, so the small embedded model answered, on the CPU. ({refusal})"
+    return replace(output, notes=(note, *output.notes), model=mini.name)

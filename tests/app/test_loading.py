@@ -1,0 +1,96 @@
+"""From flags to a model: weights from elsewhere, sizes, memory, and what a Space does without a GPU."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from argparse import Namespace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from app.loading import load_asked
+from jointdit_core import JointDiTPipeline
+from jointdit_core.memory import Card
+from jointdit_core.model.fused import fuse_projections
+from jointdit_core.presets import FLUX_REVISION, PRESETS, adapt
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Read flags as `app.py` does."""
+    monkeypatch.delenv("JOINTDIT_FLAGS", raising=False)
+
+    def flags(*words: str) -> Namespace:
+        monkeypatch.setattr(sys, "argv", ["app.py", *words])
+        return runpy.run_path("app.py", run_name="not main")["read_flags"]()
+
+    return flags
+
+
+@pytest.fixture
+def enough(monkeypatch):
+    """A machine that could hold FLUX.1-dev; what is loaded is smaller."""
+    monkeypatch.setattr(Card, "of", lambda device: Card(64.0, None))
+
+
+def test_weights_may_come_from_elsewhere(read, enough, folders, tmp_path):
+    flux, addons = folders
+    name, a, b = "transformer.transformer_blocks.0.ff.net.2", 0.2 * torch.randn(2, 128), torch.randn(32, 2)
+    save_file({f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}, tmp_path / "style.safetensors")
+    asked = ["--preset", "flux-dev", "--base", str(flux), "--addons", str(addons)]
+    asked += ["--lora", f"{tmp_path / 'style.safetensors'}:0.5", "--largest", "768", "--device", "cpu"]
+    preset, pipe = load_asked(read(*asked))
+    plain = JointDiTPipeline.from_flux(str(flux), str(addons))
+    changed = plain.transformer.transformer_blocks[0].ff.net[2].weight
+    before = changed.clone()
+    changed.data += (0.5 * b @ a).bfloat16()
+    assert (changed - before).abs().max() > 0.1
+    fuse_projections(plain.transformer)
+    state = plain.transformer.state_dict()
+    for key, value in pipe.transformer.state_dict().items():
+        assert torch.allclose(value, state[key], rtol=0.02, atol=0.02), key
+    assert preset.name == "flux-dev + flux + addons + style.safetensors:0.5" and preset.title == "JointDiT on flux"
+    assert preset.sizes == ((512, 512), (640, 384), (384, 640)) and pipe.config.max_size == 640
+
+
+def test_too_little_memory_is_told_before_anything_is_fetched(read, hub, monkeypatch):
+    asked = read("--preset", "flux-dev", "--base", "maker/flux", "--addons", "maker/addons", "--device", "cpu")
+    monkeypatch.setattr(Card, "of", lambda device: Card(20.0, None))
+    with pytest.raises(ValueError, match=r"1024x1024 pixels .* need \d\d\.\d GiB in main memory, 20\.0 are free\.$"):
+        load_asked(asked)
+    monkeypatch.setattr(Card, "of", lambda device: Card(11.5, (9, 0)))
+    with pytest.raises(ValueError, match=r"1024x1024 pixels .* 11\.5 are free; --largest \d+ would fit\.$"):
+        load_asked(asked)
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--preset", "maxi"], "--preset must be one of mini, flux-dev."),
+        (["--memory", "none"], "--memory must be one of bf16, "),
+        (["--base", "maker/flux"], "--base and --addons are for flux-dev; mini is whole."),
+        (["--preset", "flux-dev", "--largest", "256"], "--largest must be at least 512 for flux-dev, got 256."),
+        (["--lora", "maker/style:strong"], "--lora takes FILE_OR_REPOSITORY"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(read, words, said):
+    with pytest.raises(ValueError) as refusal:
+        load_asked(read(*words))
+    assert str(refusal.value).startswith(said)
+
+
+def test_space_without_a_gpu_runs_the_embedded_model(read, monkeypatch):
+    monkeypatch.setenv("SPACE_ID", "maker/studio")
+    monkeypatch.setenv("JOINTDIT_FLAGS", "--preset flux-dev --base 'maker/flux'")
+    flags = read("--device", "cpu")
+    assert (flags.preset, flags.base, flags.device) == ("flux-dev", "maker/flux", "cpu")
+    preset, pipe = load_asked(flags)
+    assert preset is PRESETS["mini"] and pipe.dtype == torch.float32
+
+
+def test_released_base_is_pinned():
+    assert PRESETS["flux-dev"].source == f"black-forest-labs/FLUX.1-dev@{FLUX_REVISION}"
+    assert adapt(PRESETS["flux-dev"]) == PRESETS["flux-dev"] and adapt(PRESETS["mini"]) == PRESETS["mini"]
