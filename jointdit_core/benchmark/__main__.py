@@ -175,9 +175,6 @@ def main(arguments: list[str]) -> None:
     for size in options.sizes:
         rows, ends = [], {}
         for name in options.modes:
-            if MODES[name].attention is not None and options.device.type == "cpu":
-                sys.stderr.write(f"{name}: needs a CUDA card, left out\n")
-                continue
             sys.stderr.write(f"{name}, {size} px ...\n")
             try:
                 row, ends[name] = measure(name, config, size, options.steps, options.device, dtype, options)
