@@ -87,13 +87,24 @@ def denoise(
         Clean (tokens_rgb, tokens_depth), each (B, L, C) float32.
     """
     conditions = [embeds] if negative is None else [embeds, negative]
+    # Once and not in every step: a copy to the card waits for all that was asked of it before.
+    txt_ids = text_ids(embeds.tokens.shape[1]).to(img_ids.device)
     frozen = frozen_branch(transformer, sigmas_rgb[0], sigmas_depth[0])
     for step in range(len(sigmas_rgb) - 1):
         sigma_rgb, sigma_depth = sigmas_rgb[step], sigmas_depth[step]
         if frozen is not None:
             frozen.begin(step)
         v_rgb, v_depth = velocity(
-            transformer, tokens_rgb, tokens_depth, sigma_rgb, sigma_depth, img_ids, conditions, guidance_scale, frozen
+            transformer,
+            tokens_rgb,
+            tokens_depth,
+            sigma_rgb,
+            sigma_depth,
+            img_ids,
+            txt_ids,
+            conditions,
+            guidance_scale,
+            frozen,
         )
         clean_rgb = _euler(tokens_rgb, v_rgb, sigma_rgb, 0.0)
         clean_depth = _euler(tokens_depth, v_depth, sigma_depth, 0.0)
@@ -110,6 +121,7 @@ def velocity(
     sigma_rgb: float,
     sigma_depth: float,
     img_ids: Tensor,
+    txt_ids: Tensor,
     conditions: list[PromptEmbeds],
     guidance_scale: float,
     frozen: FrozenBranch | None,
@@ -123,6 +135,7 @@ def velocity(
         sigma_rgb: Noise level of the rgb branch in [0, 1].
         sigma_depth: Noise level of the depth branch in [0, 1].
         img_ids: (L, 3).
+        txt_ids: (T, 3).
         conditions: The prompts, and where guidance is classifier-free the negative prompts.
         guidance_scale: Weight of the guidance.
         frozen: Of this request, where one branch is frozen.
@@ -141,7 +154,7 @@ def velocity(
         pooled_projections=merge_branches(pooled, pooled).to(transformer.dtype),  # (2N, P)
         timestep=sigmas,  # (2N,)
         img_ids=img_ids,
-        txt_ids=text_ids(text.shape[1]).to(img_ids.device),
+        txt_ids=txt_ids,
         guidance=tokens.new_full((2 * n,), guidance_scale) if transformer.config.guidance_embeds else None,
         joint_attention_kwargs=None if frozen is None else {"frozen": frozen},
     ).sample.float()

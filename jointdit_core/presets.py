@@ -13,6 +13,7 @@ import torch
 from .hub import split_revision
 from .loras import find_lora, merge_loras, parse_lora
 from .memory import PLANS, Card, choose_plan
+from .model.fused import fuse_projections
 from .pipeline import JointDiTPipeline
 from .speed import speed_up
 from .weights import check_weights_file, find_weights
@@ -183,6 +184,8 @@ def load(
         pipe = JointDiTPipeline.from_pretrained(folder, dtype=preset.dtype)
         merge_loras(pipe, asked)
         pipe.to(target)
+        if target.type == "cpu":
+            fuse_projections(pipe.transformer, merge_lora=True)  # takes off an eighth of a request
     else:
         largest = max(max(size) for size in preset.sizes)
         plan = choose_plan(Card.of(target), largest, memory)  # before anything is downloaded

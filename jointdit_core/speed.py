@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from diffusers import FirstBlockCacheConfig, ModelMixin, TaylorSeerCacheConfig
-from diffusers.models.attention_dispatch import attention_backend
 
 from .model.frozen import CLEAN, HALF_DEPTH, freeze_branches
 
@@ -20,18 +19,14 @@ CACHES = {
 }
 
 
-def speed_up(transformer: ModelMixin, compiled: bool, cache: str | None, attention: str | None = None) -> None:
-    """Compile the blocks, set up a step cache and choose how attention is computed.
+def speed_up(transformer: ModelMixin, compiled: bool, cache: str | None) -> None:
+    """Compile the blocks and set up a step cache.
 
     Args:
         transformer: Changed in place; fuse and round it before.
         compiled: Whether to compile the repeated blocks; the first step then takes up to a minute.
         cache: A name in `CACHES`, or None.
-        attention: A backend of diffusers' dispatcher, such as "_native_cudnn"; None leaves the choice to PyTorch.
     """
-    if attention is not None:
-        with attention_backend():  # `set_attention_backend` also sets the process's default; this puts it back
-            transformer.set_attention_backend(attention)
     if compiled:
         # A block is compiled again for every new way of calling it, such as another size, until PyTorch knows which
         # sizes vary; its default limit of 8 would end a request here.

@@ -15,7 +15,7 @@ from diffusers import ModelMixin
 from ..model.frozen import CLEAN, freeze_branches
 from . import __doc__ as about_benchmark
 from .loops import build_autoencoder, list_kernels, make_depth_request, make_loop
-from .mini import MiniRow, format_mini, measure_mini, measure_start
+from .mini import format_mini, measure_mini, measure_start
 from .modes import FULL, MODES, TINY, build, prepare
 from .rows import DepthRequest, Row, compare, format_kernels, format_requests, format_table
 from .timing import time_runs
@@ -147,14 +147,8 @@ def main_of_mini(path: Path) -> None:
         path: Of the JSON file.
     """
     about = {"network": "mini", "device": "CPU", "torch": torch.__version__, "start_s": measure_start()}
-    rows: list[MiniRow] = []
-
-    def keep(row: MiniRow) -> None:
-        sys.stderr.write(f"{row.mode}, {row.threads} threads: {row.joint_s:.2f} s\n")
-        rows.append(row)
-        path.write_text(json.dumps({**about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
-
-    measure_mini(keep)
+    rows = measure_mini()
+    path.write_text(json.dumps({**about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
     sys.stdout.write(format_mini(rows, about["start_s"]) + "\n")
 
 
@@ -181,9 +175,6 @@ def main(arguments: list[str]) -> None:
     for size in options.sizes:
         rows, ends = [], {}
         for name in options.modes:
-            if MODES[name].attention is not None and options.device.type == "cpu":
-                sys.stderr.write(f"{name}: needs a CUDA card, left out\n")
-                continue
             sys.stderr.write(f"{name}, {size} px ...\n")
             try:
                 row, ends[name] = measure(name, config, size, options.steps, options.device, dtype, options)

@@ -62,7 +62,7 @@ def make_loop(model: ModelMixin, mode: Mode, size: int, steps: int) -> Callable[
 
     @torch.no_grad()
     def run_flux() -> torch.Tensor:
-        tokens = start_rgb
+        tokens, txt_ids = start_rgb, text_ids(embeds.tokens.shape[1]).to(model.device)
         for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
             v = model(
                 hidden_states=tokens.to(model.dtype),
@@ -70,7 +70,7 @@ def make_loop(model: ModelMixin, mode: Mode, size: int, steps: int) -> Callable[
                 pooled_projections=embeds.pooled.to(model.dtype),
                 timestep=tokens.new_full((1,), sigma),
                 img_ids=ids,
-                txt_ids=text_ids(embeds.tokens.shape[1]).to(model.device),
+                txt_ids=txt_ids,
                 guidance=tokens.new_full((1,), GUIDANCE),
             ).sample
             tokens = tokens + (following - sigma) * v.float()

@@ -28,7 +28,6 @@ TINY = {
     "axes_dims_rope": (8, 12, 12),
 }
 TEXT_TOKENS = 512
-CUDNN = "_native_cudnn"  # in diffusers' dispatcher; CUDA cards only
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,6 @@ class Mode:
         float8: Linears in float8.
         compiled: Repeated blocks compiled.
         cache: A name in `speed.CACHES`, or None.
-        attention: As in `speed_up`.
         text_tokens: T5 tokens read.
         approximate: Whether the result differs by more than rounding, so that its error is to be told.
     """
@@ -51,7 +49,6 @@ class Mode:
     float8: bool = False
     compiled: bool = False
     cache: str | None = None
-    attention: str | None = None
     text_tokens: int = TEXT_TOKENS
     approximate: bool = False
 
@@ -60,25 +57,18 @@ REFERENCE, BASELINE, BASELINE_COMPILED = "plain", "flux", "flux-compiled"
 MODES = {
     BASELINE: Mode(joint=False),
     BASELINE_COMPILED: Mode(joint=False, compiled=True),
-    "flux-compiled-cudnn": Mode(joint=False, compiled=True, attention=CUDNN),
     REFERENCE: Mode(),
     "plain-compiled": Mode(compiled=True),
     "fused": Mode(fuse=False),
     "fused-compiled": Mode(fuse=False, compiled=True),
-    "fused-compiled-cudnn": Mode(fuse=False, compiled=True, attention=CUDNN),
     "merged": Mode(fuse=True),
     "merged-compiled": Mode(fuse=True, compiled=True),
-    "merged-compiled-cudnn": Mode(fuse=True, compiled=True, attention=CUDNN),
     "text256-compiled": Mode(fuse=False, compiled=True, text_tokens=256, approximate=True),
     "float8": Mode(fuse=False, float8=True, approximate=True),
     "float8-compiled": Mode(fuse=False, float8=True, compiled=True, approximate=True),
-    "float8-compiled-cudnn": Mode(fuse=False, float8=True, compiled=True, attention=CUDNN, approximate=True),
     "first-block-cache": Mode(fuse=False, cache="first-block", approximate=True),
     "taylorseer": Mode(fuse=False, cache="taylorseer", approximate=True),
     "float8-compiled-taylorseer": Mode(fuse=False, float8=True, compiled=True, cache="taylorseer", approximate=True),
-    "float8-compiled-cudnn-taylorseer": Mode(
-        fuse=False, float8=True, compiled=True, cache="taylorseer", attention=CUDNN, approximate=True
-    ),
     "float8-compiled-first-block-cache": Mode(
         fuse=False, float8=True, compiled=True, cache="first-block", approximate=True
     ),
@@ -136,4 +126,4 @@ def prepare(model: ModelMixin, mode: Mode) -> None:
         fuse_projections(model, merge_lora=mode.fuse)
     if mode.float8:
         quantize_float8(model)
-    speed_up(model, mode.compiled, mode.cache, mode.attention)
+    speed_up(model, mode.compiled, mode.cache)
