@@ -40,16 +40,20 @@ class DepthLoraLinear(Linear):
         Returns:
             Tensor (2B, ..., out_features).
         """
+        rgb, depth = split_branches(self._plain(x))
+        _, x_depth = split_branches(x)
+        return merge_branches(rgb, depth + self._update(x_depth))
+
+    def _plain(self, x: torch.Tensor) -> torch.Tensor:
+        """FLUX's own layer with whatever LoRAs others put on it."""
         out = self.base_layer(x)
         if not self.merged and not self.disable_adapters:
             for name in self.active_adapters:
                 if name != ADAPTER and name in self.lora_A:
-                    out = out + self._update(name, x).to(out.dtype)
-        rgb, depth = split_branches(out)
-        _, x_depth = split_branches(x)
-        return merge_branches(rgb, depth + self._update(ADAPTER, x_depth))
+                    out = out + self._update(x, name).to(out.dtype)
+        return out
 
-    def _update(self, name: str, x: torch.Tensor) -> torch.Tensor:
+    def _update(self, x: torch.Tensor, name: str = ADAPTER) -> torch.Tensor:
         down = self.lora_A[name]
         return self.lora_B[name](down(x.to(down.weight.dtype))) * self.scaling[name]
 
