@@ -109,17 +109,18 @@ def main() -> int:
     from app.filtering import load_filter
     from app.handlers import Studio
     from app.lane import Lane
-    from app.loading import load_asked
+    from app.loading import asked_preset, load_asked
     from app.theme import CSS, JS, theme
     from app.ui import build
     from app.words import seconds
 
     try:
+        preset = asked_preset(arguments)
         accounts = server.read_accounts(arguments.auth)
         if accounts and arguments.mcp:
             raise ValueError("--mcp cannot ask for a log-in; leave --auth or --mcp out.")
         check = load_filter(arguments.filter) if arguments.filter else None
-        preset, pipe = load_asked(arguments)
+        pipe = load_asked(arguments, preset)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         shutil.rmtree(root, ignore_errors=True)

@@ -20,28 +20,47 @@ CHOICES = {"preset": PRESETS, "memory": PLANS, "cache": CACHES}
 NO_GPU = "This Space has no GPU, so the small embedded model runs on its CPU."
 
 
-def load_asked(flags: argparse.Namespace) -> tuple[Preset, JointDiTPipeline]:
-    """Load what the flags ask for; on a Space without a GPU, the embedded model in place of a large one.
+def asked_preset(flags: argparse.Namespace) -> Preset:
+    """Tell which model the flags ask for; on a Space without a GPU, the embedded one in place of a large one.
 
     Args:
         flags: as `app.py` reads them.
 
     Returns:
-        The preset and its pipeline, ready on the device.
+        The preset, with what the flags change of it.
 
     Raises:
-        OSError: as `presets.load` raises it.
-        ValueError: likewise, or a flag has a value that it cannot have here.
+        ValueError: a flag has a value that it cannot have here.
     """
     for flag, known in CHOICES.items():
         if getattr(flags, flag) not in (None, *known):
             raise ValueError(f"--{flag} must be one of {', '.join(known)}.")
-    device = flags.device or ("cuda" if torch.cuda.is_available() else "cpu")
     preset = adapt(PRESETS[flags.preset], flags.base, flags.addons, flags.lora, flags.largest)
     if zero.ON:
         zero.check_flags(flags)
-        return preset, zero.place(load(preset, "cpu", cache=flags.cache, loras=flags.lora))
-    if "SPACE_ID" in os.environ and device == "cpu" and preset.addons is not None:
+    elif "SPACE_ID" in os.environ and preset.addons is not None and not torch.cuda.is_available():
         logger.warning(NO_GPU)
-        return PRESETS["mini"], load(PRESETS["mini"])
-    return preset, load(preset, device, flags.memory, flags.compile, flags.cache, flags.lora)
+        return PRESETS["mini"]
+    return preset
+
+
+def load_asked(flags: argparse.Namespace, preset: Preset) -> JointDiTPipeline:
+    """Load it.
+
+    Args:
+        flags: as `app.py` reads them.
+        preset: as `asked_preset` gave it.
+
+    Returns:
+        The pipeline, ready on the device.
+
+    Raises:
+        OSError: as `presets.load` raises it.
+        ValueError: likewise.
+    """
+    if zero.ON:
+        return zero.place(load(preset, "cpu", cache=flags.cache, loras=flags.lora))
+    if preset is PRESETS["mini"] and flags.preset != preset.name:
+        return load(preset)
+    device = flags.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return load(preset, device, flags.memory, flags.compile, flags.cache, flags.lora)

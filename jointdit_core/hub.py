@@ -16,6 +16,7 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    HTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -79,6 +80,10 @@ def fetch(source: str, patterns: list[str], revision: str | None) -> Path:
         raise OSError(f"{source} is neither a folder here nor all downloaded, and the hub is out of reach.") from error
     except HfHubHTTPError as error:
         raise OSError(f"The hub did not give {source} (status {error.response.status_code}); try again.") from error
+    except HTTPError as error:
+        raise OSError(
+            f"The connection broke while {source} was fetched; start again, what is whole is kept."
+        ) from error
     except OSError as error:
         if "Consistency check failed" not in str(error):
             raise

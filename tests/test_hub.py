@@ -9,6 +9,7 @@ import os
 
 import pytest
 import torch
+from huggingface_hub.errors import HTTPError
 from safetensors.torch import save_file
 
 from jointdit_core.hub import VERIFIED, fetch, split_revision, verify
@@ -91,6 +92,15 @@ def test_unreachable_hub_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(OSError, match="maker/model is neither a folder here nor all downloaded, and the hub is out of"):
+        fetch("maker/model", PATTERNS, None)
+
+
+def test_broken_connection_is_told(hub, monkeypatch):
+    def breaks(*_: object, **__: object) -> None:
+        raise HTTPError("no answer")  # what all of the client's own errors of the network are
+
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", breaks)
+    with pytest.raises(OSError, match="The connection broke while maker/model was fetched"):
         fetch("maker/model", PATTERNS, None)
 
 

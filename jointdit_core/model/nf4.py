@@ -11,7 +11,8 @@ from torch import nn
 
 PACKAGE = "bitsandbytes"
 BYTES_PER_WEIGHT = 0.5 + (1 + 4 / 256) / 64  # every 256 scales share one of float32
-KEPT = ["lora_A", "lora_B"]  # small; computed beside the rounded weights
+# LoRAs are small and computed beside the rounded weights; T5 casts what it gives `wo` to the type of its weights.
+KEPT = ["lora_A", "lora_B", "wo"]
 BLOCKS = ("transformer_blocks", "single_transformer_blocks", "encoder.block")  # FLUX's and T5's; all else is small
 
 

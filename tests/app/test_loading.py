@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from app.loading import load_asked
+from app.loading import asked_preset, load_asked
 from jointdit_core import JointDiTPipeline
 from jointdit_core.memory import Card
 from jointdit_core.model.fused import fuse_projections
@@ -41,7 +41,9 @@ def test_weights_may_come_from_elsewhere(read, enough, folders, tmp_path):
     save_file({f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}, tmp_path / "style.safetensors")
     asked = ["--preset", "flux-dev", "--base", str(flux), "--addons", str(addons)]
     asked += ["--lora", f"{tmp_path / 'style.safetensors'}:0.5", "--largest", "768", "--device", "cpu"]
-    preset, pipe = load_asked(read(*asked))
+    flags = read(*asked)
+    preset = asked_preset(flags)
+    pipe = load_asked(flags, preset)
     plain = JointDiTPipeline.from_flux(str(flux), str(addons))
     changed = plain.transformer.transformer_blocks[0].ff.net[2].weight
     before = changed.clone()
@@ -59,10 +61,10 @@ def test_too_little_memory_is_told_before_anything_is_fetched(read, hub, monkeyp
     asked = read("--preset", "flux-dev", "--base", "maker/flux", "--addons", "maker/addons", "--device", "cpu")
     monkeypatch.setattr(Card, "of", lambda device: Card(20.0, None))
     with pytest.raises(ValueError, match=r"1024x1024 pixels .* need \d\d\.\d GiB in main memory, 20\.0 are free\.$"):
-        load_asked(asked)
+        load_asked(asked, asked_preset(asked))
     monkeypatch.setattr(Card, "of", lambda device: Card(11.5, (9, 0)))
     with pytest.raises(ValueError, match=r"1024x1024 pixels .* 11\.5 are free; --largest \d+ would fit\.$"):
-        load_asked(asked)
+        load_asked(asked, asked_preset(asked))
     assert hub.asked == []
 
 
@@ -77,18 +79,21 @@ def test_too_little_memory_is_told_before_anything_is_fetched(read, hub, monkeyp
     ],
 )
 def test_flags_that_make_no_sense_are_refused(read, words, said):
+    flags = read(*words)
     with pytest.raises(ValueError) as refusal:
-        load_asked(read(*words))
+        load_asked(flags, asked_preset(flags))
     assert str(refusal.value).startswith(said)
 
 
-def test_space_without_a_gpu_runs_the_embedded_model(read, monkeypatch):
+def test_space_without_a_gpu_runs_the_embedded_model(read, monkeypatch, caplog):
     monkeypatch.setenv("SPACE_ID", "maker/studio")
     monkeypatch.setenv("JOINTDIT_FLAGS", "--preset flux-dev --base 'maker/flux'")
     flags = read("--device", "cpu")
     assert (flags.preset, flags.base, flags.device) == ("flux-dev", "maker/flux", "cpu")
-    preset, pipe = load_asked(flags)
+    preset = asked_preset(flags)
+    pipe = load_asked(flags, preset)
     assert preset is PRESETS["mini"] and pipe.dtype == torch.float32
+    assert "no GPU" in caplog.text
 
 
 def test_released_base_is_pinned():
