@@ -88,6 +88,7 @@ def main() -> int:
     import torch
 
     from app import server
+    from app.engine import Engine, Resident
     from app.examples import FOLDER, find_examples
     from app.filtering import load_filter
     from app.handlers import Studio
@@ -117,11 +118,11 @@ def main() -> int:
         return 1
     pipe.set_progress_bar_config(disable=True)
 
-    lane = Lane(arguments.places, arguments.time_limit, check)
-    studio = Studio(pipe, preset, find_examples(), Sessions(root / "visitors"), lane)
-    name = torch.cuda.get_device_name(pipe.device) if pipe.device.type == "cuda" else "CPU"
-    run_s = studio.warm_up() * preset.tasks["joint_generation"].steps["standard"]
-    page = build(studio, f"{name} · about {seconds(run_s)} a picture")
+    model = Resident(pipe, preset.name)
+    engine = Engine(model, Lane(arguments.places, arguments.time_limit, check))
+    studio = Studio(engine, preset, find_examples(), Sessions(root / "visitors"))
+    run_s = model.warm_up() * preset.tasks["joint_generation"].steps["standard"]
+    page = build(studio, f"{model.device} · about {seconds(run_s)} a picture")
     page.queue(max_size=40, default_concurrency_limit=4, api_open=False)
     status = server.serve(
         page,

@@ -1,4 +1,4 @@
-"""The server's life: start behind the guard, watch the lane, stop well."""
+"""The server's life: start behind the guard, watch the engine, stop well."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, rules: P
     @contextlib.asynccontextmanager
     async def behind_guard(app: Any) -> AsyncIterator[None]:
         # Gradio adds middleware of its own around what it is given; from here the guard gets around all of it.
-        app.middleware_stack = Guard(app.middleware_stack, studio.lane, rules, _runs(page), visits)
+        app.middleware_stack = Guard(app.middleware_stack, studio.engine, rules, _runs(page), visits)
         forgetting = asyncio.create_task(_forget(page, visits))  # on the loop, where Gradio uses what is dropped
         yield
         forgetting.cancel()
@@ -105,7 +105,7 @@ def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, rules: P
             logging.getLogger(name).propagate = True
         status = _watch(studio, told_to_stop)
         logger.info("stopping")
-        studio.lane.close(FINISH_S if status == 0 else 0.0)
+        studio.engine.close(FINISH_S if status == 0 else 0.0)
         time.sleep(TELL_S)
         page.close(verbose=False)
     return status
@@ -127,7 +127,7 @@ def _watch(studio: Studio, told_to_stop: threading.Event) -> int:
     """Wait for the end; keep the visitors' folders tidy meanwhile."""
     tidied = time.monotonic()
     while not told_to_stop.wait(WATCH_S):
-        if studio.lane.state().status == "broken":
+        if studio.engine.health().status == "broken":
             return BROKEN_STATUS
         if time.monotonic() - tidied > TIDY_S:
             tidied = time.monotonic()
