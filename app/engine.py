@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
-from app.jobs import LaneState, OnStep, Progress
+from app.jobs import LaneState, Progress, Reporter
 from app.lane import Lane
 from jointdit_core import JointDiTOutput, JointDiTPipeline
 from jointdit_core.results import Settings
@@ -62,8 +62,8 @@ class Model(Protocol):
     def replicas(self) -> int:
         """Return how many can work now."""
 
-    def run(self, request: Request, on_step: OnStep) -> JointDiTOutput:
-        """Do what is asked for and report each step; what `on_step` raises ends it."""
+    def run(self, request: Request, report: Reporter) -> JointDiTOutput:
+        """Do what is asked for and report each step; what `report` raises ends it."""
 
     def close(self) -> None:
         """Let go of everything."""
@@ -78,9 +78,9 @@ class Resident:
         self.pipe, self.name = pipe, name
         self.device = torch.cuda.get_device_name(pipe.device) if pipe.device.type == "cuda" else "CPU"
 
-    def run(self, request: Request, on_step: OnStep) -> JointDiTOutput:
+    def run(self, request: Request, report: Reporter) -> JointDiTOutput:
         """Run one request; the one place where the page's work reaches the device."""
-        return request.asked.run(self.pipe, request.given, on_step)
+        return request.asked.run(self.pipe, request.given, report)
 
     def warm_up(self) -> float:
         """Run two steps, so that the first visitor does not pay for start-up; return the seconds of one step."""
