@@ -8,8 +8,16 @@ import ctypes
 import os
 import shutil
 import sys
+from typing import TYPE_CHECKING
 
 from app import limits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from app.engine import Engine
+    from app.lane import Check
+    from jointdit_core.presets import Preset
 
 M_ARENA_MAX = -8  # of mallopt(3)
 
@@ -29,6 +37,9 @@ def read_flags() -> argparse.Namespace:
     parser.add_argument("--host", default=here, help="address to listen on; 0.0.0.0 for the whole network")
     parser.add_argument("--mcp", action="store_true", help="serve the three tasks as tools for assistants, too")
     parser.add_argument("--port", type=int, default=None, help="port to listen on; default: the first free from 7860")
+    parser.add_argument(
+        "--serve", default=None, metavar="FILE", help="run replicas on Ray Serve, as a config file says"
+    )
     guard = parser.add_argument_group("for a server that others reach")
     guard.add_argument(
         "--public-host", default=os.environ.get("SPACE_HOST"), help="name by which a proxy on this machine serves it"
@@ -44,7 +55,7 @@ def read_flags() -> argparse.Namespace:
     guard.add_argument("--offline", action="store_true", help="refuse every connection to another machine")
     guard.add_argument("--log-prompts", action="store_true", help="write prompts and error messages to the log, too")
     guard.add_argument(
-        "--places", type=int, default=limits.PLACES, help="runs that may wait; more are told that it is busy"
+        "--places", type=int, default=None, help=f"runs that may wait; more are told so (default: {limits.PLACES})"
     )
     guard.add_argument("--time-limit", type=float, default=limits.TIME_LIMIT_S, help="seconds a run may take")
     guard.add_argument(
@@ -68,8 +79,54 @@ def share_memory() -> None:
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
+def load_here(arguments: argparse.Namespace, preset: Preset, check: Check | None, root: Path) -> tuple[Engine, float]:
+    """Load the model into this process; return its engine and the seconds of a step."""
+    import torch
+
+    from app.engine import Engine, Resident
+    from app.lane import Lane
+    from jointdit_core.presets import load
+
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    pipe = load(preset, device, arguments.memory, arguments.compile, arguments.cache)
+    pipe.set_progress_bar_config(disable=True)
+    model = Resident(pipe, preset.name)
+    return Engine(model, Lane(arguments.places or limits.PLACES, arguments.time_limit, check)), model.warm_up()
+
+
+def serve_replicas(
+    arguments: argparse.Namespace, preset: Preset, check: Check | None, root: Path
+) -> tuple[Engine, float]:
+    """Start replicas of the model as the config file says; return their engine and the seconds of a step."""
+    from app import serve
+    from app.engine import Engine
+    from app.lane import Lane
+
+    for flag in ("device", "places"):
+        if getattr(arguments, flag) is not None:
+            raise ValueError(f"--{flag} and --serve exclude each other: {arguments.serve} says it.")
+    config = serve.read_config(arguments.serve, preset.name)
+    if arguments.offline and config.address != serve.LOCAL:
+        raise ValueError(f'--offline allows no other machine: set address = "{serve.LOCAL}" in {arguments.serve}.')
+    loading = serve.Loading(
+        preset=preset.name,
+        device="cuda" if config.each["GPU"] else "cpu",
+        threads=max(1, int(config.each["CPU"])),
+        memory=arguments.memory,
+        compiled=arguments.compile,
+        cache=arguments.cache,
+        time_limit_s=arguments.time_limit,
+        with_previews=check is None,
+        is_offline=arguments.offline,
+        is_local=config.address == serve.LOCAL,
+        with_prompts=arguments.log_prompts,
+    )
+    model = serve.start(config, loading, root / "ray")
+    return Engine(model, Lane(config.places, arguments.time_limit, check, workers=config.workers)), model.step_s
+
+
 def main() -> int:
-    """Load the pipeline and serve the page."""
+    """Load the model and serve the page."""
     arguments = read_flags()
     share_memory()
 
@@ -85,19 +142,15 @@ def main() -> int:
     root = own_root()
     os.environ["GRADIO_TEMP_DIR"] = str(root / "gradio")  # uploads and what is shown; read when the page is built
 
-    import torch
-
     from app import server
-    from app.engine import Engine, Resident
     from app.examples import FOLDER, find_examples
     from app.filtering import load_filter
     from app.handlers import Studio
-    from app.lane import Lane
     from app.theme import CSS, JS, theme
     from app.ui import build
     from app.words import seconds
     from jointdit_core.memory import PLANS
-    from jointdit_core.presets import PRESETS, load
+    from jointdit_core.presets import PRESETS
     from jointdit_core.speed import CACHES
 
     choices = {"preset": PRESETS, "memory": PLANS, "cache": CACHES}
@@ -106,23 +159,20 @@ def main() -> int:
             if getattr(arguments, flag) not in (None, *known):
                 raise ValueError(f"--{flag} must be one of {', '.join(known)}.")
         preset = PRESETS[arguments.preset]
-        device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         accounts = server.read_accounts(arguments.auth)
         if accounts and arguments.mcp:
             raise ValueError("--mcp cannot ask for a log-in; leave --auth or --mcp out.")
         check = load_filter(arguments.filter) if arguments.filter else None
-        pipe = load(preset, device, arguments.memory, arguments.compile, arguments.cache)
+        server.check_port(arguments.host, arguments.port)
+        engine, step_s = (serve_replicas if arguments.serve else load_here)(arguments, preset, check, root)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         shutil.rmtree(root, ignore_errors=True)
         return 1
-    pipe.set_progress_bar_config(disable=True)
 
-    model = Resident(pipe, preset.name)
-    engine = Engine(model, Lane(arguments.places, arguments.time_limit, check))
     studio = Studio(engine, preset, find_examples(), Sessions(root / "visitors"))
-    run_s = model.warm_up() * preset.tasks["joint_generation"].steps["standard"]
-    page = build(studio, f"{model.device} · about {seconds(run_s)} a picture")
+    run_s = step_s * preset.tasks["joint_generation"].steps["standard"]
+    page = build(studio, f"{engine.model.device} · about {seconds(run_s)} a picture")
     page.queue(max_size=40, default_concurrency_limit=4, api_open=False)
     status = server.serve(
         page,

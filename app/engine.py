@@ -62,6 +62,10 @@ class Model(Protocol):
     def replicas(self) -> int:
         """Return how many can work now."""
 
+    @property
+    def has_failed(self) -> bool:
+        """Tell whether only a new process helps."""
+
     def run(self, request: Request, report: Reporter) -> JointDiTOutput:
         """Do what is asked for and report each step; what `report` raises ends it."""
 
@@ -72,7 +76,7 @@ class Model(Protocol):
 class Resident:
     """The model in this process."""
 
-    replicas = 1
+    replicas, has_failed = 1, False  # the lane looks after its device
 
     def __init__(self, pipe: JointDiTPipeline, name: str) -> None:
         self.pipe, self.name = pipe, name
@@ -123,8 +127,10 @@ class Engine:
 
     def health(self) -> Health:
         """Tell at once what the engine is doing, and with what."""
-        model = self.model
-        return Health(**vars(self.lane.state()), model=model.name, device=model.device, replicas=model.replicas)
+        model, state = self.model, vars(self.lane.state())
+        if model.has_failed:
+            state = state | {"status": "broken"}
+        return Health(**state, model=model.name, device=model.device, replicas=model.replicas)
 
     def close(self, patience_s: float) -> None:
         """Take no more runs, end those there are as `Lane.close` does, and let go of the model."""

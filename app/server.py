@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,7 @@ from app import endpoints
 from app.guard import LOOPBACK, Guard, Policy
 from app.handlers import VISIT_S, Studio
 from app.limits import POSTS_PER_MINUTE, host_name
+from app.recovery import BROKEN_STATUS
 from app.visits import Visits
 from jointdit_core.decoding import MAX_FILE_BYTES
 
@@ -26,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 FINISH_S = 8.0  # for the running job after a signal; within the 10 s that most supervisors give
 TELL_S = 1.0  # for the last answers to reach the visitors
-BROKEN_STATUS = 70  # EX_SOFTWARE: a supervisor should start the server again
 WATCH_S = 0.25
 TIDY_S = 600.0  # between two looks for files of visitors who never said goodbye
 FORGET_S = 10.0  # between two looks for sessions that nobody uses any more
@@ -60,6 +61,22 @@ def read_accounts(given: list[str]) -> list[tuple[str, str]] | None:
     if given and not accounts or any(len(account) != 2 or not all(account) for account in accounts):
         raise ValueError("--auth must be user:password, or @ and a file with one such pair a line.")
     return accounts or None
+
+
+def check_port(host: str, port: int | None) -> None:
+    """Find out before anything is loaded whether the port can be had.
+
+    Raises:
+        ValueError: with a sentence if not.
+    """
+    if port is None:
+        return
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except (OSError, OverflowError):
+        raise ValueError(f"Port {port} of {host} cannot be had; choose another with --port, or leave it out.") from None
 
 
 def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, rules: Policy, **looks: Any) -> int:
