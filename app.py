@@ -101,6 +101,7 @@ def serve_replicas(
     from app import serve
     from app.engine import Engine
     from app.lane import Lane
+    from app.replica import Loading
 
     for flag in ("device", "places"):
         if getattr(arguments, flag) is not None:
@@ -108,17 +109,14 @@ def serve_replicas(
     config = serve.read_config(arguments.serve, preset.name)
     if arguments.offline and config.address != serve.LOCAL:
         raise ValueError(f'--offline allows no other machine: set address = "{serve.LOCAL}" in {arguments.serve}.')
-    loading = serve.Loading(
-        preset=preset.name,
-        device="cuda" if config.each["GPU"] else "cpu",
-        threads=max(1, int(config.each["CPU"])),
+    loading = Loading.by(
+        config,
+        arguments.time_limit,
         memory=arguments.memory,
         compiled=arguments.compile,
         cache=arguments.cache,
-        time_limit_s=arguments.time_limit,
         with_previews=check is None,
         is_offline=arguments.offline,
-        is_local=config.address == serve.LOCAL,
         with_prompts=arguments.log_prompts,
     )
     model = serve.start(config, loading, root / "ray")

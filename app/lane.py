@@ -43,6 +43,7 @@ class Lane:
         check: Check | None = None,
         device_works: Callable[[], bool] = recovery.device_works,
         workers: int = 1,
+        with_previews: bool = True,
     ) -> None:
         """Make an idle lane.
 
@@ -53,9 +54,10 @@ class Lane:
                 there are no previews, which nobody checked.
             device_works: asked after an unexpected error; False means that only a new process helps.
             workers: jobs at once; more than one only where each gets a device of its own.
+            with_previews: whether pictures are decoded before their end; never with a check.
         """
         self.places, self.time_limit_s, self.check, self.device_works = places, time_limit_s, check, device_works
-        self.workers = workers
+        self.workers, self.with_previews = workers, with_previews
         self._guard = threading.Lock()  # over all below
         self._queue: deque[Job] = deque()
         self._running: list[Job] = []
@@ -281,10 +283,11 @@ class Lane:
             job.progress = Progress()
             job.news.notify_all()
         trouble = None
+        with_previews = self.with_previews and self.check is None
         try:
             if not job.stopping.is_set():
                 job.output = self._checked(
-                    job, job.work(Reporter(job, self.time_limit_s, self.check is None, self._count_steps))
+                    job, job.work(Reporter(job, self.time_limit_s, with_previews, self._count_steps))
                 )
         except Interrupted:
             pass

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -16,6 +17,7 @@ from app.lane import Lane
 from app.logs import set_up
 from app.offline import go_offline
 from app.recovery import BROKEN_STATUS
+from app.serve import LOCAL, Config
 from jointdit_core import JointDiTOutput
 from jointdit_core.presets import PRESETS, load
 
@@ -30,27 +32,34 @@ class Loading:
         preset: one of `PRESETS`.
         device: "cpu" or "cuda".
         threads: of its arithmetic on the processor.
+        is_local: whether only this machine is to reach it.
+        time_limit_s: seconds that one run may take.
         memory: as `presets.load` takes it, like the next two.
         compiled: see there.
         cache: see there.
-        time_limit_s: seconds that one run may take.
         with_previews: whether pictures are sent before their end.
         is_offline: whether it speaks to this machine only.
-        is_local: whether only this machine is to reach it.
         with_prompts: whether its log quotes.
     """
 
     preset: str
     device: str
     threads: int
-    memory: str | None
-    compiled: bool
-    cache: str | None
-    time_limit_s: float
-    with_previews: bool
-    is_offline: bool
     is_local: bool
-    with_prompts: bool
+    time_limit_s: float
+    memory: str | None = None
+    compiled: bool = False
+    cache: str | None = None
+    with_previews: bool = True
+    is_offline: bool = False
+    with_prompts: bool = False
+
+    @classmethod
+    def by(cls, config: Config, time_limit_s: float, **more: Any) -> Loading:
+        """Read a config's part off it; `more` are the attributes that it says nothing of."""
+        device = "cuda" if config.each["GPU"] else "cpu"
+        threads = max(1, int(config.each["CPU"]))
+        return cls(config.preset, device, threads, config.address == LOCAL, time_limit_s, **more)
 
 
 @dataclass(frozen=True)
@@ -82,8 +91,8 @@ class Replica:
         pipe = load(preset, loading.device, loading.memory, loading.compiled, loading.cache)
         pipe.set_progress_bar_config(disable=True)
         model = Resident(pipe, preset.name)
-        check = None if loading.with_previews else _pass  # the filter itself is the page's
-        self.engine = Engine(model, Lane(time_limit_s=loading.time_limit_s, check=check))
+        lane = Lane(time_limit_s=loading.time_limit_s, with_previews=loading.with_previews)  # a filter is the page's
+        self.engine = Engine(model, lane)
         self._facts = Facts(model.device, model.warm_up())
 
     def facts(self) -> Facts:
@@ -122,7 +131,3 @@ def _listen_here_only() -> None:
 
     bind = replica.add_port_to_grpc_server
     replica.add_port_to_grpc_server = lambda server, address: bind(server, address.replace("[::]", "127.0.0.1"))
-
-
-def _pass(output: JointDiTOutput, asked: object) -> None:
-    """Withhold nothing."""
