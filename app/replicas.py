@@ -49,7 +49,8 @@ class Replicas:
         self.replicas = running(config.preset)
         self.has_failed = False
         self._closed = threading.Event()
-        threading.Thread(target=self._watch, name="replicas", daemon=True).start()
+        self._watcher = threading.Thread(target=self._watch, name="replicas", daemon=True)
+        self._watcher.start()
 
     def run(self, request: Request, report: Reporter) -> JointDiTOutput:
         """Run a request on a replica, and once more on another if the first one dies."""
@@ -100,6 +101,7 @@ class Replicas:
     def close(self) -> None:
         """End the replicas, and the cluster if it is our own."""
         self._closed.set()
+        self._watcher.join(LOOK_S + BEAT_S)  # a look that is under way when Ray goes would crash the process
         stop(self.config)
 
 

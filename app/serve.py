@@ -85,6 +85,9 @@ def read_config(path: str | Path, preset: str) -> Config:
         for key in tables.get(section, {}):
             if key not in known:
                 raise ValueError(f"{path}: [{section}] knows no {key}; it takes {', '.join(known)}.")
+    for key in ("ray_actor_options", "autoscaling_config"):
+        if not isinstance(tables[preset].get(key, {}), dict):
+            raise ValueError(f"{path}: {key} of [{preset}] must be a table, such as {{ num_cpus = 1 }}.")
     options = {"max_queued_requests": 10, **USUAL, **tables[preset]}
     config = Config(preset, options, **general)
     counts = {"max_queued_requests": config.places, "num_replicas or max_replicas": config.workers}
@@ -121,7 +124,7 @@ def start(config: Config, loading: Loading, folder: Path) -> Replicas:
         raise ValueError(f"Ray {version} is installed, and this was made with {RAY_VERSION}: {INSTALL}.")
     if config.address == LOCAL:
         _check_resources(config)
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_SERVE_LOG_TO_STDERR="0")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if config.address == LOCAL:
         # As on Windows and macOS, Ray then keeps to 127.0.0.1; and who has not the word is not heard even there.
         os.environ.update(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
