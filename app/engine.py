@@ -132,7 +132,7 @@ class Engine:
             state = state | {"status": "broken"}
         return Health(**state, model=model.name, device=model.device, replicas=model.replicas)
 
-    def close(self, patience_s: float) -> None:
+    def close(self, patience_s: float = 0.0) -> None:
         """Take no more runs, end those there are as `Lane.close` does, and let go of the model."""
         self.lane.close(patience_s)
         self.model.close()

@@ -6,6 +6,7 @@ What is done already is passed over, so that a run that was ended goes on when i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -135,19 +136,17 @@ def main(arguments: list[str] | None = None) -> int:
     preset = PRESETS[args.preset]
     steps = args.steps or preset.tasks["depth_estimation"].steps["standard"]
     asked = Settings("depth_estimation", "", args.seed, steps, None, preset.name)
-    with tempfile.TemporaryDirectory() as folder, logging_redirect_tqdm():
-        try:
-            if not args.pictures.is_dir():
-                raise ValueError(f"{args.pictures} is not a folder.")
-            config = serve.read_config(args.serve, preset.name) if args.serve else None
+    try:
+        if not args.pictures.is_dir():
+            raise ValueError(f"{args.pictures} is not a folder.")
+        config = serve.read_config(args.serve, preset.name) if args.serve else None
+        with tempfile.TemporaryDirectory() as folder, logging_redirect_tqdm():
             engine, workers = start(config, preset, args.device, Path(folder))
-        except (OSError, ValueError) as error:
-            logger.error("%s", error)
-            return 1
-        try:
-            done, failed = estimate(engine, Folder(args.pictures, args.out), asked, workers)
-        finally:
-            engine.close(0)
+            with contextlib.closing(engine):
+                done, failed = estimate(engine, Folder(args.pictures, args.out), asked, workers)
+    except (OSError, ValueError) as error:
+        logger.error("%s", error)
+        return 1
     logger.warning("%d maps in %s; %d pictures could not be used.", done, args.out, failed)
     return int(failed > 0)
 

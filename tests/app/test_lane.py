@@ -54,6 +54,11 @@ def test_two_owners_never_run_at_once(pipe):
     assert lane.peak_active == 1
 
 
+def test_previews_can_be_left_out(pipe):
+    news = list(Lane(with_previews=False).run("a", None, generation(pipe, 4)))
+    assert isinstance(news[-1], JointDiTOutput) and all(one.image is None for one in news[:-1])
+
+
 def test_as_many_jobs_run_at_once_as_there_are_workers(pipe):
     lane = Lane(places=1, workers=2)
     list(lane.run("a", None, generation(pipe, 2)))
