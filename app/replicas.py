@@ -161,11 +161,7 @@ def _connect(config: Config, folder: Path) -> None:
         return
     try:
         ray.init(address=config.address, **common)
-    except ConnectionError:
-        raise ValueError(
-            f'No Ray cluster answers at {config.address}: start one there, or set address = "{LOCAL}".'
-        ) from None
-    except RuntimeError as error:  # of another version of Ray or Python
+    except (ConnectionError, RuntimeError, RayError) as error:  # of another version, or with another secret
         raise ValueError(f"The cluster at {config.address} cannot be joined: {_first_of(error)}") from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import tomllib
 from dataclasses import dataclass
 from importlib import metadata
@@ -24,6 +25,7 @@ OPTIONS = (  # of Ray Serve's, which we hand on
 )
 USUAL = {"health_check_period_s": 2, "health_check_timeout_s": 10, "graceful_shutdown_timeout_s": 5}
 LOCAL = "local"  # the address of a cluster of our own
+ANSWER_S = 5.0  # for a cluster elsewhere
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ def start(config: Config, loading: Loading, folder: Path) -> Replicas:
         os.environ.update(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    else:
+        _check_address(config.address)
     try:
         from app.replicas import deploy  # imports Ray, which reads the environment then
     except ImportError as error:
@@ -140,6 +144,17 @@ def start(config: Config, loading: Loading, folder: Path) -> Replicas:
 def available() -> dict[str, int]:
     """Return what this machine has for replicas: "CPU" and "GPU"."""
     return {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
+
+
+def _check_address(address: str) -> None:
+    """Refuse at once where nobody listens; Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), ANSWER_S).close()
+    except (OSError, ValueError, OverflowError):
+        raise ValueError(
+            f'No Ray cluster answers at "{address}": start one there, or set address = "{LOCAL}".'
+        ) from None
 
 
 def _check_resources(config: Config) -> None:

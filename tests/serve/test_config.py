@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -69,6 +70,15 @@ def test_a_config_that_cannot_be_meant_is_refused_with_what_to_change(tmp_path, 
 def test_resources_that_this_machine_has_not_are_refused_before_anything_starts(tmp_path, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         begin(read(tmp_path, f"[mini]\n{options}"), tmp_path)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:many", ""])
+def test_a_cluster_that_does_not_answer_is_told_at_once(tmp_path, address):
+    config = read(tmp_path, f"[ray]\naddress = '{address}'\n[mini]")
+    before = time.monotonic()
+    with pytest.raises(ValueError, match=f'No Ray cluster answers at "{address}": start one there, or set address'):
+        begin(config, tmp_path)
+    assert time.monotonic() - before < 10
 
 
 def test_a_missing_ray_and_another_version_are_told_with_the_line_that_installs_it(tmp_path, monkeypatch):
