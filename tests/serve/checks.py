@@ -26,8 +26,7 @@ def throughput(model: Resident, requests: int) -> list[Row]:
     mixed = kinds()
     right = expected(model, mixed)
     rates, wrong, lost = {}, 0, 0
-    for replicas in (1, 2):
-        some = requests * replicas // 3  # as long for one as for two
+    for replicas, some in ((1, requests // 3), (2, requests - requests // 3)):  # as long for one as for two
         with fleet(replicas) as engine, Load(engine, mixed, CLIENTS * replicas, some) as load:
             pass
         rates[replicas] = some / (max(end.at for end in load.ends) - load.begun)
@@ -74,12 +73,10 @@ def kill(model: Resident, before_s: float) -> list[Row]:
                 return now > struck + WINDOW_S and load.rate(now - WINDOW_S, now) >= 0.9 * usual
 
             back_s = wait_for(is_back, 60)
-        sentences = {end.sentence for end in load.ends if end.sentence}
+        told = [end.sentence for end in load.ends if end.sentence]
     left = children(me)
     return [
-        Row(
-            "killed under load: told of a failure", str(len(sentences)), "plainly", not any(map(LEAK.search, sentences))
-        ),
+        Row("killed under load: told of a failure", str(len(told)), "plainly", not any(map(LEAK.search, told))),
         at_most(f"{load.started} requests: without an answer", load.started - len(load.ends), 0),
         at_most("wrong", load.wrong(right), 0),
         at_most(f"{usual:.2f} results a second come back within", back_s, 30, " s"),
