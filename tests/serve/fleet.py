@@ -91,8 +91,8 @@ class Load:
         self.begun, self.enough = time.monotonic(), threading.Event()
         self._turns = itertools.count()
         self._pool = ThreadPoolExecutor(clients)
-        self._clients = [self._pool.submit(self._ask, f"client{number}") for number in range(clients)]
         self.started = 0
+        self._clients = [self._pool.submit(self._ask, f"client{number}") for number in range(clients)]
 
     def _ask(self, owner: str) -> None:
         while not self.enough.is_set() and (turn := next(self._turns)) < self.requests:
