@@ -9,8 +9,16 @@ import os
 import shlex
 import shutil
 import sys
+from typing import TYPE_CHECKING
 
 from app import limits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from app.engine import Engine
+    from app.lane import Check
+    from jointdit_core.presets import Preset
 
 M_ARENA_MAX = -8  # of mallopt(3)
 
@@ -43,6 +51,9 @@ def read_flags() -> argparse.Namespace:
     parser.add_argument("--host", default=here, help="address to listen on; 0.0.0.0 for the whole network")
     parser.add_argument("--mcp", action="store_true", help="serve the three tasks as tools for assistants, too")
     parser.add_argument("--port", type=int, default=None, help="port to listen on; default: the first free from 7860")
+    parser.add_argument(
+        "--serve", default=None, metavar="FILE", help="run replicas on Ray Serve, as a config file says"
+    )
     guard = parser.add_argument_group("for a server that others reach")
     guard.add_argument(
         "--public-host", default=os.environ.get("SPACE_HOST"), help="name by which a proxy on this machine serves it"
@@ -58,7 +69,7 @@ def read_flags() -> argparse.Namespace:
     guard.add_argument("--offline", action="store_true", help="refuse every connection to another machine")
     guard.add_argument("--log-prompts", action="store_true", help="write prompts and error messages to the log, too")
     guard.add_argument(
-        "--places", type=int, default=limits.PLACES, help="runs that may wait; more are told that it is busy"
+        "--places", type=int, default=None, help=f"runs that may wait; more are told so (default: {limits.PLACES})"
     )
     guard.add_argument("--time-limit", type=float, default=limits.TIME_LIMIT_S, help="seconds a run may take")
     guard.add_argument(
@@ -85,8 +96,52 @@ def share_memory() -> None:
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
+def load_here(arguments: argparse.Namespace, preset: Preset, check: Check | None, root: Path) -> tuple[Engine, float]:
+    """Load the model into this process; return its engine and the seconds of a step."""
+    from app import zero  # first, since it patches torch where it is on
+    from app.engine import Engine, Resident
+    from app.lane import Lane
+    from app.loading import load_asked
+
+    pipe = load_asked(arguments, preset)
+    pipe.set_progress_bar_config(disable=True)
+    model = zero.Leased(pipe, preset, with_previews=check is None) if zero.ON else Resident(pipe, preset.name)
+    return Engine(model, Lane(arguments.places or limits.PLACES, arguments.time_limit, check)), model.warm_up()
+
+
+def serve_replicas(
+    arguments: argparse.Namespace, preset: Preset, check: Check | None, root: Path
+) -> tuple[Engine, float]:
+    """Start replicas of the model as the config file says; return their engine and the seconds of a step."""
+    from app import serve
+    from app.engine import Engine
+    from app.lane import Lane
+    from app.replica import Loading
+
+    for flag in ("device", "places"):
+        if getattr(arguments, flag) is not None:
+            raise ValueError(f"--{flag} and --serve exclude each other: {arguments.serve} says it.")
+    config = serve.read_config(arguments.serve, arguments.preset)
+    if arguments.offline and config.address != serve.LOCAL:
+        raise ValueError(f'--offline allows no other machine: set address = "{serve.LOCAL}" in {arguments.serve}.')
+    loading = Loading.by(
+        config,
+        preset,
+        arguments.time_limit,
+        memory=arguments.memory,
+        compiled=arguments.compile,
+        cache=arguments.cache,
+        loras=tuple(arguments.lora),
+        with_previews=check is None,
+        is_offline=arguments.offline,
+        with_prompts=arguments.log_prompts,
+    )
+    model = serve.start(config, loading, root / "ray")
+    return Engine(model, Lane(config.places, arguments.time_limit, check, workers=config.workers)), model.step_s
+
+
 def main() -> int:
-    """Load the pipeline and serve the page."""
+    """Load the model and serve the page."""
     arguments = read_flags()
     share_memory()
 
@@ -102,14 +157,11 @@ def main() -> int:
     root = own_root()
     os.environ["GRADIO_TEMP_DIR"] = str(root / "gradio")  # uploads and what is shown; read when the page is built
 
-    import torch
-
-    from app import server, zero
+    from app import server
     from app.examples import FOLDER, find_examples
     from app.filtering import load_filter
     from app.handlers import Studio
-    from app.lane import Lane
-    from app.loading import asked_preset, load_asked
+    from app.loading import asked_preset
     from app.theme import CSS, JS, theme
     from app.ui import build
     from app.words import seconds
@@ -120,20 +172,16 @@ def main() -> int:
         if accounts and arguments.mcp:
             raise ValueError("--mcp cannot ask for a log-in; leave --auth or --mcp out.")
         check = load_filter(arguments.filter) if arguments.filter else None
-        pipe = load_asked(arguments, preset)
+        server.check_port(arguments.host, arguments.port)
+        engine, step_s = (serve_replicas if arguments.serve else load_here)(arguments, preset, check, root)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         shutil.rmtree(root, ignore_errors=True)
         return 1
-    pipe.set_progress_bar_config(disable=True)
 
-    lane = Lane(arguments.places, arguments.time_limit, check)
-    run = zero.runner(pipe, preset, with_previews=check is None) if zero.ON else None
-    studio = Studio(pipe, preset, find_examples(), Sessions(root / "visitors"), lane, run)
-    name = torch.cuda.get_device_name(pipe.device) if pipe.device.type == "cuda" else "CPU"
-    steps = preset.tasks["joint_generation"].steps["standard"]
-    run_s = zero.usual_seconds(preset) if zero.ON else studio.warm_up() * steps
-    page = build(studio, f"{name} · about {seconds(run_s)} a picture")
+    studio = Studio(engine, preset, find_examples(), Sessions(root / "visitors"))
+    run_s = step_s * preset.tasks["joint_generation"].steps["standard"]
+    page = build(studio, f"{engine.model.device} · about {seconds(run_s)} a picture")
     page.queue(max_size=40, default_concurrency_limit=4, api_open=False)
     status = server.serve(
         page,

@@ -13,6 +13,7 @@ from PIL import Image
 
 from app import words
 from app.checks import RIGHT, verdict
+from app.engine import Request
 from app.handlers import STOP_OFF, STOP_ON, Studio
 from app.lane import Busy, Ended, LaneError, Stopped
 from app.plain import request_name
@@ -77,13 +78,7 @@ class Batch:
                 yield Row(words.run_bar(f"{number} of {len(paths)}: {path.name}", (number - 1) / len(paths)), STOP_ON)
                 try:
                     given = read_image(path).image
-                    run = studio.lane.run(
-                        owner,
-                        asked,
-                        studio.work(asked, given),
-                        request_name(request),
-                    )
-                    for news in run:
+                    for news in studio.engine.run(Request(owner, asked, given, request_name(request))):
                         if not isinstance(news, JointDiTOutput):
                             yield Row()  # shows that the run is alive
                 except (Stopped, Busy, Ended) as end:

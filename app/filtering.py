@@ -2,7 +2,8 @@
 
 A filter is a function `(picture, prompt) -> sentence or None`: an RGB `PIL.Image.Image` as it would be shown and the
 prompt as it was typed ("" where there is none); a sentence withholds the picture and is what the visitor reads. It runs
-on the lane, so it may use the GPU. With a filter there are no previews, and a filter that fails withholds.
+on the lane, so it may use the GPU; before replicas that is the page's process, for several runs at once. With a filter
+there are no previews, and a filter that fails withholds.
 """
 
 from __future__ import annotations

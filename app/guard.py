@@ -21,7 +21,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
 from app import limits, logs
-from app.lane import Lane
+from app.engine import Engine
 from app.limits import Rates
 from app.visits import Visits
 
@@ -108,7 +108,7 @@ class Guard:
     def __init__(
         self,
         app: Callable[[Scope, Receive, Send], Awaitable[None]],
-        lane: Lane,
+        engine: Engine,
         policy: Policy,
         runs: frozenset[str] = frozenset(),
         visits: Visits | None = None,
@@ -117,13 +117,13 @@ class Guard:
 
         Args:
             app: the application.
-            lane: tells its state, and of visitors who have gone.
+            engine: tells its health, and is told of visitors who have gone.
             policy: who may ask.
-            runs: numbers and names of Gradio's events that need the device. Where the lane is full they are refused
+            runs: numbers and names of Gradio's events that need the device. Where all places are taken they are refused
                 here, in a tenth of the time that Gradio would take to do so.
             visits: told which pages are open.
         """
-        self.app, self.lane, self.policy, self.runs = app, lane, policy, runs
+        self.app, self.engine, self.policy, self.runs = app, engine, policy, runs
         self.visits = visits or Visits()
         self.rates = Rates(policy.posts_per_minute)
         self.open = 0
@@ -148,7 +148,7 @@ class Guard:
         finally:
             self.open -= 1
             if answer.status != 200:  # of a run's place in the queue, where it had one
-                self.lane.forget(name)
+                self.engine.forget(name)
             if answer.status is None or answer.status >= 400:
                 facts = {"method": scope["method"], "route": limits.route(scope["path"]), "status": answer.status}
                 logger.info("request refused", extra={**facts, "seconds": round(time.monotonic() - began, 3)})
@@ -177,7 +177,7 @@ class Guard:
             await outward({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _health(self) -> JSONResponse:
-        state = self.lane.state()
+        state = self.engine.health()
         return JSONResponse(asdict(state), 200 if state.status in ("ready", "busy") else 503)
 
     def _check(self, scope: Scope) -> None:
@@ -228,13 +228,13 @@ class Guard:
             raise Refused(400, sentence)
         name = scope["path"].rstrip("/").rsplit("/", 1)[1]
         if name in self.runs or (name == "join" and str(content.get("fn_index")) in self.runs):
-            busy = self.lane.admit(answer.own["x-request-id"])
+            busy = self.engine.admit(answer.own["x-request-id"])
             if busy:  # 429, since Gradio's page replaces the sentence of a 503 by its own
                 raise Refused(429, busy, **{"retry-after": "10"})
         return _Replayed(body, receive)
 
     def _watch(self, scope: Scope, receive: Receive, answer: Answer) -> Receive:
-        """Let the lane know at once when the visitor closes the stream of events before its end."""
+        """Let the engine know at once when the visitor closes the stream of events before its end."""
         if scope["path"] != f"{limits.API}/queue/data":
             return receive
         session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
@@ -242,7 +242,7 @@ class Guard:
         async def watched() -> Message:
             message = await receive()
             if message["type"] == "http.disconnect" and not answer.ended:
-                self.lane.abandon(session)
+                self.engine.abandon(session)
             return message
 
         return watched

@@ -1,4 +1,4 @@
-"""One function per button: check, run on the lane, show.
+"""One function per button: check, run on the engine, show.
 
 The three runs are generators, so that progress shows and closing the page stops them. They change the shared result
 panel through `Panel`; what follows from a result without the device is in `shown`.
@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextvars import copy_context
+from collections.abc import Generator, Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
 from app import inputs, words
+from app.engine import Engine, Request
 from app.examples import Example
-from app.lane import Lane, LaneError, OnStep, Stopped
+from app.lane import LaneError, Stopped
 from app.plain import request_name
 from app.session import Sessions
 from app.shown import SAME, Panel, Shown, checked, colored, owner_of, refusal, variant_names
-from jointdit_core import JointDiTOutput, JointDiTPipeline, reading
+from jointdit_core import JointDiTOutput, reading
 from jointdit_core.presets import Preset
 from jointdit_core.results import Result, Settings
 from jointdit_core.worlds import captions, sample_scene
@@ -33,30 +32,12 @@ STOP_ON, STOP_OFF = gr.update(interactive=True), gr.update(interactive=False)
 
 
 class Studio(Shown):
-    """The handlers of one page over one pipeline; holds nothing of a request."""
+    """The handlers of one page over one engine; holds nothing of a request."""
 
-    def __init__(
-        self,
-        pipe: JointDiTPipeline,
-        preset: Preset,
-        examples: list[Example],
-        sessions: Sessions,
-        lane: Lane | None = None,
-        run: Callable[[Settings, Any, OnStep], JointDiTOutput] | None = None,
-    ) -> None:
+    def __init__(self, engine: Engine, preset: Preset, examples: list[Example], sessions: Sessions) -> None:
         super().__init__(sessions)
-        self.pipe, self.preset, self.examples = pipe, preset, examples
-        self.lane = lane or Lane()
-        self.run = run or (lambda asked, given, on_step: asked.run(pipe, given, on_step))
+        self.engine, self.preset, self.examples = engine, preset, examples
         self.knows_words = preset.name == "mini"  # a word-level model, which its procedural worlds can prompt
-
-    def warm_up(self) -> float:
-        """Run two steps, so that the first visitor does not pay for start-up; return the seconds of one step."""
-        ticks: list[float] = []
-        self.pipe.joint_generation(
-            " ", num_inference_steps=2, seed=0, callback_on_step_end=lambda *_: ticks.append(time.monotonic())
-        )
-        return ticks[1] - ticks[0]
 
     # The three runs.
 
@@ -122,7 +103,7 @@ class Studio(Shown):
         fov_deg: float | None = None,
         count: int = 1,
     ) -> Iterator[Panel]:
-        """Run what was asked for on the lane, as often as it is asked for, and show its progress.
+        """Run what was asked for on the engine, as often as it is asked for, and show its progress.
 
         A picture (H, W, 3) or disparity (H, W) that was given is shown at once, and previewed only if it may change.
         Variants have seeds that follow each other. Each is a job of its own: other visitors' go between, and a stop
@@ -161,10 +142,10 @@ class Studio(Shown):
     def _job(
         self, request: gr.Request, asked: Settings, given: np.ndarray | None, which: str, colormap: str, kept: Panel
     ) -> Generator[Panel, None, JointDiTOutput | None]:
-        """Run one job on the lane and show its progress; what is `kept` needs no previews. None if it was stopped."""
+        """Run one job and show its progress; what is `kept` needs no previews. None if it was stopped."""
         shown = None
         try:
-            for news in self.lane.run(owner_of(request), asked, self.work(asked, given), request_name(request)):
+            for news in self.engine.run(Request(owner_of(request), asked, given, request_name(request))):
                 if isinstance(news, JointDiTOutput):
                     return news
                 fresh = news.image is not None and news.image is not shown
@@ -178,10 +159,6 @@ class Studio(Shown):
             return None
         except LaneError as error:
             raise refusal(error) from None
-
-    def work(self, asked: Settings, given: Any) -> Callable[[OnStep], JointDiTOutput]:
-        """Return what the lane is to do; on ZeroGPU it counts as the visitor's, whom Gradio keeps in the context."""
-        return partial(copy_context().run, self.run, asked, given)
 
     def waiting(self, *_: Any) -> tuple:
         """Tell a visitor whose run is in the queue so; returns the run bar and the Stop button."""
@@ -198,7 +175,7 @@ class Studio(Shown):
             The panel's parts without the seed.
         """
         owner = owner_of(request)
-        stopped = self.lane.stop(owner)
+        stopped = self.engine.stop(owner)
         if stopped is None or stopped[1].image is None:
             return Panel(bar=words.run_bar("Stopped."), stop=STOP_OFF)[:-1]
         asked, progress = stopped
@@ -275,7 +252,7 @@ class Studio(Shown):
 
     def leave(self, request: gr.Request) -> None:
         """Stop the run and delete the files of a visitor who closed the page."""
-        self.lane.stop(owner_of(request))
+        self.engine.stop(owner_of(request))
         self.sessions.delete(owner_of(request))
 
 

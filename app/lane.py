@@ -1,4 +1,4 @@
-"""The single device lane: a bounded queue, one job at a time, stopped between steps, with previews on the way."""
+"""The lane before a model: a bounded queue, one job at a time on each device, stopped between steps."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 from app import recovery
-from app.jobs import Job, LaneState, OnStep, Preview, Progress
+from app.jobs import Busy, Ended, Job, LaneError, LaneState, Progress, Reporter, Stopped, too_long
 from app.limits import PLACES, TIME_LIMIT_S
 from app.logs import visitor_tag
 from jointdit_core import Interrupted, JointDiTOutput
@@ -22,7 +20,6 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S = 0.25  # longest silence of a running job, so that a closed page is noticed
 WAITING_HEARTBEAT_S = 2.0  # the same of a waiting one: ten that report often would take the processor from the device
 REPORT_GAP_S = 0.15  # shortest time between two reports: a page drowned in previews answers no click
-PREVIEW_EVERY = 2  # denoising steps
 ON_THE_WAY_S = 2.0  # from the door to the lane
 KEPT_JOBS = 16  # stopped or abandoned jobs whose last preview may still be asked for
 STOP_PATIENCE_S = 10.0  # how long `stop` waits for the running step to end
@@ -36,24 +33,8 @@ NO_MEMORY = "There was not enough memory for this run. Try a smaller image or fe
 Check = Callable[[JointDiTOutput, Any], str | None]
 
 
-class LaneError(Exception):
-    """A job failed for a reason that can be told to the visitor in one sentence."""
-
-
-class Busy(LaneError):
-    """All places of the queue are taken."""
-
-
-class Ended(LaneError):
-    """The lane takes no more jobs."""
-
-
-class Stopped(Exception):
-    """The job was stopped by its visitor."""
-
-
 class Lane:
-    """Runs jobs on the device one after another, first come first served, in one worker thread at a time."""
+    """Runs jobs first come first served, each in a thread of its own, as many at once as there are devices."""
 
     def __init__(
         self,
@@ -61,6 +42,8 @@ class Lane:
         time_limit_s: float = TIME_LIMIT_S,
         check: Check | None = None,
         device_works: Callable[[], bool] = recovery.device_works,
+        workers: int = 1,
+        with_previews: bool = True,
     ) -> None:
         """Make an idle lane.
 
@@ -70,20 +53,22 @@ class Lane:
             check: called with an output and what was asked; a sentence it returns withholds the output. With one,
                 there are no previews, which nobody checked.
             device_works: asked after an unexpected error; False means that only a new process helps.
+            workers: jobs at once; more than one only where each gets a device of its own.
+            with_previews: whether pictures are decoded before their end; never with a check.
         """
         self.places, self.time_limit_s, self.check, self.device_works = places, time_limit_s, check, device_works
+        self.workers, self.with_previews = workers, with_previews
         self._guard = threading.Lock()  # over all below
         self._queue: deque[Job] = deque()
-        self._running: Job | None = None
-        self._has_worker = self._is_closed = self._has_failed = False
+        self._running: list[Job] = []
+        self._is_closed = self._has_failed = False
         self._jobs: dict[str, Job] = {}  # the newest of each owner
         self._expected: dict[str, float] = {}  # until when each admitted request is waited for
         self._durations: deque[float] = deque(maxlen=8)  # seconds of the last jobs
-        self._active = self._count = self.steps = 0
-        self.peak_active = 0
+        self._threads = self._count = self.steps = self.peak_active = 0
 
     def run(
-        self, owner: str, asked: Any, work: Callable[[OnStep], JointDiTOutput], name: str = ""
+        self, owner: str, asked: Any, work: Callable[[Reporter], JointDiTOutput], name: str = ""
     ) -> Iterator[Progress | JointDiTOutput]:
         """Run a job and report on it; closing this generator stops the job within a step.
 
@@ -110,7 +95,7 @@ class Lane:
                     job.news.wait_for(lambda: job.done.is_set() or job.progress is not seen, patience_s)  # noqa: B023
                     seen = job.progress
                 if self._is_overdue(job, HEARTBEAT_S):  # even where the step itself never ends
-                    job.failure = self._too_long()
+                    job.failure = too_long(self.time_limit_s)
                     break
                 yield seen if job.started is not None else self._waiting(job)
                 job.done.wait(REPORT_GAP_S)
@@ -142,34 +127,38 @@ class Lane:
     def abandon(self, owner: str) -> None:
         """Stop all jobs of a visitor who has gone, without waiting."""
         with self._guard:
-            jobs = [job for job in (self._running, *self._queue) if job is not None and job.owner == owner]
+            jobs = [job for job in (*self._running, *self._queue) if job.owner == owner]
         for job in jobs:
             job.stopping.set()
             self._withdraw(job)
 
     def close(self, patience_s: float) -> None:
-        """Take no more jobs, tell those that wait, and give the running one some time to finish before it is stopped.
+        """Take no more jobs, tell those that wait, and give running ones some time to finish before they are stopped.
 
         Args:
-            patience_s: seconds for the running job to finish by itself.
+            patience_s: seconds for the running jobs to finish by themselves.
         """
         with self._guard:
             self._is_closed = True
-            running = self._running
+            running = list(self._running)
         self._turn_away(STOPPING)
-        if running is not None and not running.done.wait(patience_s):
-            running.failure = STOPPING
-            running.stopping.set()
-            running.done.wait(STOP_PATIENCE_S)
+        deadline = time.monotonic() + patience_s
+        late = [job for job in running if not job.done.wait(max(0.0, deadline - time.monotonic()))]
+        for job in late:
+            job.failure = STOPPING
+            job.stopping.set()
+        deadline = time.monotonic() + STOP_PATIENCE_S
+        for job in late:
+            job.done.wait(max(0.0, deadline - time.monotonic()))
 
     def state(self) -> LaneState:
         """Return what the lane is doing, at once."""
         with self._guard:
-            waiting, running = len(self._queue), self._running
+            waiting, running = len(self._queue), list(self._running)
             status = "broken" if self._has_failed else "stopping" if self._is_closed else "ready"
             if status == "ready" and (running or waiting):  # between two jobs none is running
                 status = "busy"
-        if running is not None and self._is_overdue(running, STUCK_S):
+        if any(self._is_overdue(job, STUCK_S) for job in running):
             status = "broken"
         return LaneState(status, waiting, self._wait_s(waiting), self._count, self.steps, self.peak_active)
 
@@ -183,7 +172,7 @@ class Lane:
         with self._guard:
             self._expected = {one: until for one, until in self._expected.items() if until > now}
             waiting = len(self._queue)
-            if waiting + len(self._expected) < self.places + (self._running is None):
+            if waiting + len(self._expected) < self.places + self._free():
                 self._expected[name] = now + ON_THE_WAY_S
                 return None
         return self._busy(waiting)
@@ -203,7 +192,7 @@ class Lane:
         with self._guard:
             if self._has_failed or self._is_closed:
                 raise Ended(BROKEN if self._has_failed else STOPPING)
-            if len(self._queue) >= self.places + (self._running is None):
+            if len(self._queue) >= self.places + self._free():
                 raise Busy(self._busy(len(self._queue)))
             self._queue.append(job)
             self._expected.pop(job.name, None)
@@ -211,9 +200,13 @@ class Lane:
             self._jobs[job.owner] = job
             while len(self._jobs) > KEPT_JOBS + self.places:
                 del self._jobs[next(iter(self._jobs))]
-            if not self._has_worker:
-                self._has_worker = True
+            if self._threads < self.workers:
+                self._threads += 1
                 threading.Thread(target=self._serve, name="device-lane", daemon=True).start()
+
+    def _free(self) -> int:
+        """Jobs that would get a device at once."""
+        return self.workers - len(self._running)
 
     def _withdraw(self, job: Job) -> None:
         """Give a waiting job's place to others."""
@@ -233,9 +226,6 @@ class Lane:
         is_running = job.started is not None and not job.done.is_set()
         return is_running and time.monotonic() - job.started > self.time_limit_s + grace_s
 
-    def _too_long(self) -> str:
-        return f"This run took longer than {self.time_limit_s:.0f} s and was stopped. Try fewer steps."
-
     def _waiting(self, job: Job) -> Progress:
         with self._guard:
             place = self._queue.index(job) if job in self._queue else 0
@@ -252,37 +242,35 @@ class Lane:
 
     def _wait_s(self, place: int) -> float | None:
         """Estimate the seconds until a job with `place` jobs before it in the queue gets the device."""
-        running = self._running
-        if running is None:
+        running = list(self._running)
+        if len(running) < self.workers:
             return 0.0
         durations = list(self._durations)
         usual_s = sum(durations) / len(durations) if durations else None
-        left_s = running.progress.left_s
-        if left_s is None:
-            left_s = usual_s
-        if left_s is None or (place and usual_s is None):
+        left_s = [usual_s if job.progress.left_s is None else job.progress.left_s for job in running]
+        rounds, turn = divmod(place, len(left_s))
+        if None in left_s or (rounds and usual_s is None):
             return None
-        return left_s + place * (usual_s or 0.0)
+        return sorted(left_s)[turn] + rounds * (usual_s or 0.0)
 
     def _serve(self) -> None:
-        """Work until the queue is empty; only one thread is ever here."""
+        """Work until the queue is empty; never in more threads than there are workers."""
         while True:
             with self._guard:
-                job = self._running = self._queue.popleft() if self._queue else None
-                if job is None:
-                    self._has_worker = False
+                if not self._queue:
+                    self._threads -= 1
                     return
+                job = self._queue.popleft()
+                self._running.append(job)
                 job.started = time.monotonic()
                 self._count += 1
-                self._active += 1
-                self.peak_active = max(self.peak_active, self._active)
+                self.peak_active = max(self.peak_active, len(self._running))
             self._call_up()
             try:
                 self._work(job)
             finally:
                 with self._guard:
-                    self._active -= 1
-                    self._running = None
+                    self._running.remove(job)
                 self._durations.append(time.monotonic() - job.started)
                 job.end()
             if self._has_failed:
@@ -295,11 +283,16 @@ class Lane:
             job.progress = Progress()
             job.news.notify_all()
         trouble = None
+        with_previews = self.with_previews and self.check is None
         try:
             if not job.stopping.is_set():
-                job.output = self._checked(job, job.work(self._reporter(job)))
+                job.output = self._checked(
+                    job, job.work(Reporter(job, self.time_limit_s, with_previews, self._count_steps))
+                )
         except Interrupted:
             pass
+        except LaneError as error:  # where the work is another process's, which has put it into words
+            job.failure = str(error)
         except Exception as error:
             trouble = recovery.diagnose(error)
             if trouble is recovery.Trouble.REFUSAL:
@@ -319,28 +312,11 @@ class Lane:
         end = "done" if job.output is not None else "failed" if job.failure else "stopped"
         logger.info("job %s", end, extra={**tags, **facts})
 
+    def _count_steps(self, steps: int) -> None:
+        with self._guard:
+            self.steps += steps
+
     def _checked(self, job: Job, output: JointDiTOutput) -> JointDiTOutput | None:
         """Return the output, or None with the reason noted where the filter withholds it."""
         job.failure = self.check(output, job.asked) if self.check else job.failure
         return None if job.failure else output
-
-    def _reporter(self, job: Job) -> OnStep:
-        def on_step(step: int, total: int, preview: Preview) -> None:
-            self.steps += 1
-            elapsed_s = time.monotonic() - job.started
-            if elapsed_s > self.time_limit_s:
-                job.failure = self._too_long()
-                raise Interrupted
-            if job.stopping.is_set():
-                raise Interrupted
-            image, disparity = job.progress.image, job.progress.disparity
-            # After the last step the result itself comes.
-            if self.check is None and step < total and (step % PREVIEW_EVERY == 0 or step == 1):
-                image, disparity = preview()
-                image = np.asarray(image)
-            progress = Progress(step, total, elapsed_s, image, disparity)
-            with job.news:
-                job.progress = progress
-                job.news.notify_all()
-
-        return on_step

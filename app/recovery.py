@@ -7,6 +7,7 @@ import gc
 
 import torch
 
+BROKEN_STATUS = 70  # EX_SOFTWARE: the exit status of a process whose device failed; it should be started again
 # Raise sentences for people; `zero` repeats those of its jobs' processes.
 OUR_DOORS = ("jointdit_core.request", "jointdit_core.pipeline", "jointdit_core.decode", "app.zero")
 OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")  # torch on Windows, Linux, CUDA

@@ -1,4 +1,4 @@
-"""The server's life: start behind the guard, watch the lane, stop well."""
+"""The server's life: start behind the guard, watch the engine, stop well."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,7 @@ from app import endpoints
 from app.guard import LOOPBACK, Guard, Policy
 from app.handlers import VISIT_S, Studio
 from app.limits import POSTS_PER_MINUTE, host_name
+from app.recovery import BROKEN_STATUS
 from app.visits import Visits
 from jointdit_core.decoding import MAX_FILE_BYTES
 
@@ -26,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 FINISH_S = 8.0  # for the running job after a signal; within the 10 s that most supervisors give
 TELL_S = 1.0  # for the last answers to reach the visitors
-BROKEN_STATUS = 70  # EX_SOFTWARE: a supervisor should start the server again
 WATCH_S = 0.25
 TIDY_S = 600.0  # between two looks for files of visitors who never said goodbye
 FORGET_S = 10.0  # between two looks for sessions that nobody uses any more
@@ -62,6 +63,22 @@ def read_accounts(given: list[str]) -> list[tuple[str, str]] | None:
     return accounts or None
 
 
+def check_port(host: str, port: int | None) -> None:
+    """Find out before anything is loaded whether the port can be had.
+
+    Raises:
+        ValueError: with a sentence if not.
+    """
+    if port is None:
+        return
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except (OSError, OverflowError):
+        raise ValueError(f"Port {port} of {host} cannot be had; choose another with --port, or leave it out.") from None
+
+
 def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, rules: Policy, **looks: Any) -> int:
     """Serve the page until a signal comes or the device fails.
 
@@ -81,7 +98,7 @@ def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, rules: P
     @contextlib.asynccontextmanager
     async def behind_guard(app: Any) -> AsyncIterator[None]:
         # Gradio adds middleware of its own around what it is given; from here the guard gets around all of it.
-        app.middleware_stack = Guard(app.middleware_stack, studio.lane, rules, _runs(page), visits)
+        app.middleware_stack = Guard(app.middleware_stack, studio.engine, rules, _runs(page), visits)
         forgetting = asyncio.create_task(_forget(page, visits))  # on the loop, where Gradio uses what is dropped
         yield
         forgetting.cancel()
@@ -105,7 +122,7 @@ def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, rules: P
             logging.getLogger(name).propagate = True
         status = _watch(studio, told_to_stop)
         logger.info("stopping")
-        studio.lane.close(FINISH_S if status == 0 else 0.0)
+        studio.engine.close(FINISH_S if status == 0 else 0.0)
         time.sleep(TELL_S)
         page.close(verbose=False)
     return status
@@ -127,7 +144,7 @@ def _watch(studio: Studio, told_to_stop: threading.Event) -> int:
     """Wait for the end; keep the visitors' folders tidy meanwhile."""
     tidied = time.monotonic()
     while not told_to_stop.wait(WATCH_S):
-        if studio.lane.state().status == "broken":
+        if studio.engine.health().status == "broken":
             return BROKEN_STATUS
         if time.monotonic() - tidied > TIDY_S:
             tidied = time.monotonic()

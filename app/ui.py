@@ -94,7 +94,7 @@ def build(studio: Studio, status: str) -> gr.Blocks:
         _wire_examples(studio, page, tabs, task_tabs, restorable, results, gallery)
         _wire_memory(Memory(studio), page, tabs, task_tabs["depth_estimation"].image, restorable, results, earlier)
         page.unload(studio.leave)
-    page.on_failure = studio.lane.forget
+    page.on_failure = studio.engine.forget
     return page
 
 

@@ -22,8 +22,8 @@ import torch
 from PIL import Image
 
 from app import recovery
-from app.jobs import OnStep
-from app.lane import PREVIEW_EVERY
+from app.engine import Request
+from app.jobs import PREVIEW_EVERY, Reporter
 from jointdit_core import Interrupted, JointDiTOutput, JointDiTPipeline
 from jointdit_core.presets import PRESETS, Preset, load
 from jointdit_core.results import Settings
@@ -37,6 +37,7 @@ if ON:
 STEP_S, STEP_S_PER_MEGAPIXEL, MARGIN = 0.14, 0.9, 1.5
 START_S = 20.0  # weights into the card, text encoders, autoencoder
 
+OnStep = Callable[[int, int, Callable], None]
 Run = Callable[[Settings, Any, OnStep], JointDiTOutput]
 
 
@@ -61,8 +62,32 @@ def check_flags(flags: argparse.Namespace) -> None:
         raise ValueError("--compile does not work on ZeroGPU, whose processes come and go; leave it out.")
     if flags.memory is not None:
         raise ValueError("--memory does not work on ZeroGPU, whose GPUs hold the whole model; leave it out.")
+    if flags.serve is not None:
+        raise ValueError("--serve does not work on ZeroGPU, which has no GPU to keep; leave it out.")
     if flags.offline:
         raise ValueError("--offline does not work on ZeroGPU, where GPUs are asked for over the network; leave it out.")
+
+
+class Leased:
+    """The model on leased GPUs, as an engine takes it."""
+
+    replicas, has_failed, device = 1, False, "ZeroGPU"
+
+    def __init__(self, pipe: JointDiTPipeline, preset: Preset, with_previews: bool) -> None:
+        """Make it before the page starts; arguments as those of `runner`."""
+        self.name, self._preset = preset.name, preset
+        self._run = runner(pipe, preset, with_previews)
+
+    def run(self, request: Request, report: Reporter) -> JointDiTOutput:
+        """Run one request on a GPU of its own."""
+        return self._run(request.asked, request.given, report)
+
+    def warm_up(self) -> float:
+        """Estimate the seconds of a step of a usual picture: where the page starts there is no GPU to try it on."""
+        return usual_seconds(self._preset) / self._preset.tasks["joint_generation"].steps["standard"]
+
+    def close(self) -> None:
+        """Nothing to let go of: leases end with their jobs."""
 
 
 def place(pipe: JointDiTPipeline) -> JointDiTPipeline:
@@ -134,7 +159,7 @@ def seconds(preset: Preset, asked: Settings, given: Any) -> int:
 
 
 def usual_seconds(preset: Preset) -> int:
-    """Estimate a usual picture: where the page starts there is no GPU to try it on."""
+    """Estimate a usual picture."""
     task, (width, height) = "joint_generation", preset.sizes[0]
     steps = preset.tasks[task].steps["standard"]
     return seconds(preset, Settings(task, "", 0, steps, None, preset.name, width=width, height=height), None)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.engine import Engine, Resident
 from app.handlers import Studio
 from app.session import Sessions
 from jointdit_core import __main__ as cli
@@ -51,7 +52,7 @@ def digests(folder):
 @pytest.mark.parametrize("command", ["generate", "depth", "from-depth"])
 def test_files_are_the_pages_own(run, pipe, photo, depth, tmp_path, command):
     preset = replace(PRESETS["mini"], sizes=((64, 64), (96, 64)))
-    studio = Studio(pipe, preset, [], Sessions(tmp_path / "sessions"))
+    studio = Studio(Engine(Resident(pipe, preset.name)), preset, [], Sessions(tmp_path / "sessions"))
     words = {
         "generate": ["a red ball", "--width", 96, "--height", 64],
         "depth": [photo],

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from app.engine import Engine, Resident
 from app.handlers import Studio
 from app.session import Sessions
 from jointdit_core.presets import PRESETS
@@ -16,7 +17,7 @@ from jointdit_core.results import Result, Settings
 @pytest.fixture
 def studio(pipe, tmp_path):
     preset = replace(PRESETS["mini"], sizes=((64, 64), (96, 64)))  # what the tiny pipeline makes in no time
-    return Studio(pipe, preset, [], Sessions(tmp_path / "sessions"))
+    return Studio(Engine(Resident(pipe, preset.name)), preset, [], Sessions(tmp_path / "sessions"))
 
 
 @pytest.fixture(scope="module")

@@ -32,14 +32,14 @@ def contents(row):
         return sorted(archive.namelist()), archive.read("report.txt").decode(), archive
 
 
-def test_every_picture_gives_its_map_and_a_broken_one_a_sentence(studio, pictures, tmp_path):
+def test_every_picture_gives_its_map_and_a_broken_one_a_sentence(studio, pipe, pictures, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     row = last_of(run(studio, [pictures[0], str(tmp_path / "broken.png"), pictures[2]]))
     names, report, _ = contents(row)
     assert names == ["001-p0-depth.png", "001-p0-depth16.png", "003-p2-depth.png", "003-p2-depth16.png", "report.txt"]
     assert "broken.png: This file is not a PNG" in report and "p2.png: done, seed 3" in report
     assert "2 of 3 pictures" in row.bar and not row.stop["interactive"]
-    alone = studio.pipe.depth_estimation(Image.open(pictures[2]), num_inference_steps=1, seed=3).disparity
+    alone = pipe.depth_estimation(Image.open(pictures[2]), num_inference_steps=1, seed=3).disparity
     with zipfile.ZipFile(row.archive["value"]) as archive, archive.open("003-p2-depth16.png") as file:
         np.testing.assert_allclose(np.asarray(Image.open(file)) / 65535, alone, atol=1 / 65535)
 
@@ -50,7 +50,7 @@ def test_stop_packs_what_was_made(studio, pictures):
     thread.start()
     while not any("2 of 3" in str(row.bar) for row in list(rows)):
         time.sleep(0.01)
-    while studio.lane.state().status != "busy":
+    while studio.engine.health().status != "busy":
         time.sleep(0.01)
     studio.stop("gray", visitor())
     thread.join(30)
@@ -66,14 +66,14 @@ def test_a_picture_that_is_withheld_does_not_end_the_batch(studio, pictures):
         seen.append(output)
         return "This picture is not shown." if len(seen) == 2 else None
 
-    studio.lane.check = look
+    studio.engine.lane.check = look
     names, report, _ = contents(last_of(run(studio, pictures)))
     assert "p1.png: This picture is not shown." in report and len(seen) == 3
     assert "003-p2-depth16.png" in names and not any("p1" in name for name in names)
 
 
 def test_a_server_that_ends_ends_the_batch(studio, pictures):
-    studio.lane.close(0)
+    studio.engine.close(0)
     _, report, _ = contents(last_of(run(studio, pictures)))
     assert "p0.png: The server is being restarted" in report and "p1" not in report
 

@@ -83,7 +83,7 @@ def test_words_the_model_does_not_know_are_named(studio):
     assert "zeppelin" in final.caption.split('class="note"')[1]
 
 
-def test_a_loose_depth_is_only_a_hint(studio, tmp_path):
+def test_a_loose_depth_is_only_a_hint(studio, pipe, tmp_path):
     disparity = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
     np.save(tmp_path / "depth.npy", disparity)
     asked = (str(tmp_path / "depth.npy"), reading.RELATIVE, reading.NEAR_IS_BRIGHT, 1, False, 2, 3.5)
@@ -91,7 +91,7 @@ def test_a_loose_depth_is_only_a_hint(studio, tmp_path):
     made = panels[-1].result
     assert made.settings.looseness == 0.5 and "looseness 0.5" in panels[-1].caption.replace("&nbsp;", " ")
     assert np.abs(made.disparity - disparity).max() > 0.01
-    expected = studio.pipe("a cube", disparity=disparity, sigma_start_depth=0.5, num_inference_steps=2, seed=1)
+    expected = pipe("a cube", disparity=disparity, sigma_start_depth=0.5, num_inference_steps=2, seed=1)
     np.testing.assert_array_equal(made.disparity, expected.disparity)
     with pytest.raises(gr.Error, match="looseness"):
         list(studio.depth_to_image("a cube", *asked, 1.5, 1, "gray", visitor()))
@@ -287,7 +287,3 @@ def test_endpoints_return_files_and_settings(studio):
     assert zipfile.is_zipfile(archive) and settings["seed"] == 3
     *_, (_, _, _, drawn) = Endpoints(studio).joint_generation("a ball", None, 2, 3.5, "64x64", visitor())
     assert isinstance(drawn["seed"], int)
-
-
-def test_warm_up_measures_a_step(studio):
-    assert 0 < studio.warm_up() < 10

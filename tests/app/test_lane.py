@@ -54,6 +54,35 @@ def test_two_owners_never_run_at_once(pipe):
     assert lane.peak_active == 1
 
 
+def test_previews_can_be_left_out(pipe):
+    news = list(Lane(with_previews=False).run("a", None, generation(pipe, 4)))
+    assert isinstance(news[-1], JointDiTOutput) and all(one.image is None for one in news[:-1])
+
+
+def test_as_many_jobs_run_at_once_as_there_are_workers(pipe):
+    lane = Lane(places=1, workers=2)
+    list(lane.run("a", None, generation(pipe, 2)))
+    (first, go), (second, _) = held(lane, "b"), held(lane, "c")
+    waiting = lane.run("d", None, generation(pipe, 2))
+    progress = next(waiting)
+    assert lane.peak_active == 2 and progress.ahead == 1 and progress.wait_s is not None
+    with pytest.raises(Busy):
+        next(lane.run("e", None, generation(pipe, 2)))
+    assert lane.admit("f") is not None
+    go.set()
+    assert [*first][-1].image == "done" and isinstance([*waiting][-1], JointDiTOutput)
+    second.close()
+    assert lane.peak_active == 2
+
+
+def test_a_sentence_from_where_the_work_is_done_reaches_the_visitor_as_it_is(pipe):
+    def fail(on_step):
+        raise LaneError("The replica failed.")
+
+    with pytest.raises(LaneError, match="The replica failed."):
+        list(Lane().run("a", None, fail))
+
+
 def test_stop_ends_the_job_within_a_step_and_gives_back_what_was_asked(pipe):
     lane, seen = Lane(), []
     run = lane.run("a", "asked", generation(pipe, seen=seen))

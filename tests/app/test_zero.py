@@ -106,9 +106,11 @@ def test_stops_and_failures_come_through_and_the_next_job_is_right(space):
     assert lines[2] == "failed UNEXPECTED KeyError in the job's process"
 
 
-@pytest.mark.parametrize("flag, value", [("compile", True), ("memory", "nf4"), ("offline", True)])
+@pytest.mark.parametrize(
+    "flag, value", [("compile", True), ("memory", "nf4"), ("offline", True), ("serve", "serve.toml")]
+)
 def test_flags_that_cannot_work_there_are_refused(flag, value):
-    flags = {"compile": False, "memory": None, "offline": False}
+    flags = {"compile": False, "memory": None, "offline": False, "serve": None}
     zero.check_flags(Namespace(**flags))
     with pytest.raises(ValueError, match=f"--{flag} does not work on ZeroGPU"):
         zero.check_flags(Namespace(**{**flags, flag: value}))

@@ -12,13 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app import limits
+from app.engine import Engine, Resident
 from app.guard import Guard, Policy
 from app.lane import Lane
 from app.server import policy, read_accounts
 from jointdit_core import JointDiTOutput
+from tests.tiny import tiny_pipeline
 
 HOST = (b"host", b"127.0.0.1:7860")
 JOIN = f"{limits.API}/queue/join"
+MODEL = Resident(tiny_pipeline(), "tiny")
 
 
 def ask(guard, method="GET", path="/", body=b"", headers=(), chunks=None, query=b"", client="10.0.0.1"):
@@ -68,15 +71,17 @@ class Echo:
         await send({"type": "http.response.body", "body": str(length).encode()})
 
 
-def guarded(app=None, rules=None, **more):
-    return Guard(app or Echo(), Lane(), rules or policy("127.0.0.1", None, 1e9), **more)
+def guarded(app=None, rules=None, places=limits.PLACES, **more):
+    return Guard(app or Echo(), Engine(MODEL, Lane(places)), rules or policy("127.0.0.1", None, 1e9), **more)
 
 
 def test_health_tells_the_state_and_503_once_stopping():
     guard = guarded()
     status, _, body = ask(guard, path="/healthz")
-    assert status == 200 and json.loads(body)["status"] == "ready"
-    guard.lane.close(0)
+    facts = json.loads(body)
+    assert status == 200 and facts["status"] == "ready"
+    assert (facts["model"], facts["device"], facts["replicas"]) == ("tiny", "CPU", 1)
+    guard.engine.close(0)
     status, _, body = ask(guard, path="/healthz")
     assert status == 503 and json.loads(body)["status"] == "stopping"
 
@@ -248,10 +253,10 @@ def test_the_memory_of_addresses_is_bounded():
 
 
 def test_runs_are_refused_at_the_door_while_the_lane_is_full():
-    guard = guarded(runs=frozenset({"7", "joint_generation"}))
-    guard.lane = Lane(places=1)
+    guard = guarded(runs=frozenset({"7", "joint_generation"}), places=1)
+    lane = guard.engine.lane
     go = threading.Event()
-    runs = [guard.lane.run(name, None, lambda on_step: go.wait(20) and JointDiTOutput(0, 0, 0, ())) for name in "ab"]
+    runs = [lane.run(name, None, lambda on_step: go.wait(20) and JointDiTOutput(0, 0, 0, ())) for name in "ab"]
     for run in runs:
         next(run)
     call = f"{limits.API}/call/joint_generation"
@@ -269,8 +274,7 @@ def test_a_run_that_gradio_refuses_keeps_no_place():
         await send({"type": "http.response.start", "status": 400, "headers": []})
         await send({"type": "http.response.body", "body": b"{}"})
 
-    guard = guarded(Echo(refuse), runs=frozenset({"7"}))
-    guard.lane = Lane(places=1)
+    guard = guarded(Echo(refuse), runs=frozenset({"7"}), places=1)
     assert [ask(guard, "POST", JOIN, b'{"fn_index": 7}')[0] for _ in range(5)] == [400] * 5
     guard.app = Echo()
     statuses = [ask(guard, "POST", JOIN, b'{"fn_index": 7}')[0] for _ in range(3)]
@@ -300,12 +304,12 @@ def test_closing_the_stream_of_events_early_gives_the_device_back():
 
     guard = guarded(Echo(stream))
     left = []
-    guard.lane.abandon = left.append
+    guard.engine.abandon = left.append
     ask(guard, path=f"{limits.API}/queue/data", query=b"session_hash=abc&x=1")
     assert left == ["abc"]
     left.clear()
     whole = guarded()  # answers completely, then notices that the connection is gone
-    whole.lane.abandon = left.append
+    whole.engine.abandon = left.append
     ask(whole, path=f"{limits.API}/queue/data", query=b"session_hash=abc")
     assert left == []
 

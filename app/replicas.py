@@ -1,0 +1,186 @@
+"""The model as replicas on Ray Serve, any number of them, as an engine's lane takes it.
+
+Ray Serve places the replicas, streams what they report, scales their number and replaces those that die.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import re
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+from ray.exceptions import RayActorError, RayError
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from app.engine import Request
+from app.jobs import LaneError, Reporter
+from app.replica import Facts, Failure, Loading, Replica
+from app.serve import LOCAL, Config, available
+from jointdit_core import JointDiTOutput
+
+logger = logging.getLogger(__name__)
+logging.getLogger("ray.serve").handlers.clear()  # Ray sets up its own log; ours is for all
+logging.getLogger("ray.serve").propagate = True
+logging.getLogger("ray.serve").setLevel(logging.WARNING)
+
+STORE_BYTES = 200_000_000  # for pictures on their way between the processes of this machine
+LOOK_S = 1.0  # between two looks at how many replicas there are
+BEAT_S = 0.1  # between two looks whether a run is to end
+
+REPLICA = "replica"  # the deployment's name
+
+LOST = "The machine that worked on this run has failed, and so has the next. Your settings are kept; please try again."
+FULL = "The server is busy: all replicas have as much to do as they may. Please try again in a minute."
+
+
+class Replicas:
+    """The model in a Ray Serve deployment, as an engine takes it."""
+
+    def __init__(self, config: Config, handle: Any, facts: Facts) -> None:
+        """Stand for a deployment that runs; `start` makes one."""
+        self.config, self.name, self.handle = config, config.preset, handle
+        self.device, self.step_s = facts.device, facts.step_s
+        self.replicas = running(config.preset)
+        self.has_failed = False
+        self._closed = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="replicas", daemon=True)
+        self._watcher.start()
+
+    def run(self, request: Request, report: Reporter) -> JointDiTOutput:
+        """Run a request on a replica, and once more on another if the first one dies."""
+        try:
+            return self._stream(request, report)
+        except RayActorError:
+            logger.warning("a replica died in a run, which is tried again", extra={"request": request.name})
+        try:
+            return self._stream(request, report)
+        except RayActorError as error:
+            raise LaneError(LOST) from error
+
+    def _stream(self, request: Request, report: Reporter) -> JointDiTOutput:
+        response = self.handle.options(stream=True).run.remote(request)
+        arrived: queue.SimpleQueue = queue.SimpleQueue()
+        threading.Thread(target=_listen, args=(response, arrived), name="listener", daemon=True).start()
+        try:
+            while True:
+                report.beat()
+                try:
+                    news = arrived.get(timeout=BEAT_S)
+                except queue.Empty:
+                    continue
+                if isinstance(news, BackPressureError):
+                    raise LaneError(FULL)
+                if isinstance(news, Failure):
+                    raise LaneError(news.sentence)
+                if isinstance(news, BaseException):
+                    raise news
+                if isinstance(news, JointDiTOutput):
+                    return news
+                report.pass_on(news)
+        finally:
+            response.cancel()
+
+    def _watch(self) -> None:
+        """Count the replicas; none for too long means that only a new start helps."""
+        last_seen = time.monotonic()
+        while not self._closed.wait(LOOK_S):
+            try:
+                self.replicas = running(self.name)
+            except (RayError, RayServeException):
+                self.replicas = 0
+            if self.replicas:
+                last_seen = time.monotonic()
+            self.has_failed = time.monotonic() - last_seen > self.config.start_s
+
+    def close(self) -> None:
+        """End the replicas, and the cluster if it is our own."""
+        self._closed.set()
+        self._watcher.join(LOOK_S + BEAT_S)  # a look that is under way when Ray goes would crash the process
+        stop(self.config)
+
+
+def _listen(response: Any, arrived: queue.SimpleQueue) -> None:
+    """Pass on what a replica sends, then what ended it."""
+    try:
+        for news in response:
+            arrived.put(news)
+    except BaseException as error:  # whatever it is, it is told where the run is waited for
+        arrived.put(error)
+
+
+def deploy(config: Config, loading: Loading, folder: Path) -> Replicas:
+    """Do what `serve.start` says, once Ray is known to be there."""
+    _connect(config, folder)
+    try:
+        deployment = serve.deployment(Replica, name=REPLICA, max_ongoing_requests=1, **config.options)
+        target = serve.RunTarget(deployment.bind(loading), name=config.preset, route_prefix=None)
+        serve.start(proxy_location="Disabled")  # nobody but the page is to ask
+        (handle,) = serve.run_many([target], wait_for_applications_running=False)
+        _await_replicas(config)
+        return Replicas(config, handle, handle.facts.remote().result(timeout_s=config.start_s))
+    except BaseException as error:
+        stop(config)
+        if isinstance(error, ValueError) and "validation error" in str(error):
+            raise ValueError(f"[{config.preset}]: {_first_of(error)}") from None
+        raise
+
+
+def stop(config: Config) -> None:
+    """End the replicas, and with them the cluster if it is our own."""
+    if config.address != LOCAL:
+        serve.delete(config.preset)
+    ray.shutdown()
+
+
+def running(preset: str) -> int:
+    """Count the replicas of a preset that can work."""
+    application = serve.status().applications.get(preset)
+    return application.deployments[REPLICA].replica_states.get("RUNNING", 0) if application else 0
+
+
+def _connect(config: Config, folder: Path) -> None:
+    """Start a cluster that listens on this machine only, or join one."""
+    common = {"log_to_driver": False, "configure_logging": False}
+    if config.address == LOCAL:
+        here = available()
+        ray.init(
+            address=LOCAL,
+            num_cpus=here["CPU"],
+            num_gpus=here["GPU"],
+            object_store_memory=STORE_BYTES,
+            include_dashboard=False,
+            _temp_dir=str(folder),
+            **common,
+        )
+        return
+    try:
+        ray.init(address=config.address, **common)
+    except (ConnectionError, RuntimeError, RayError) as error:  # of another version, or with another secret
+        raise ValueError(f"The cluster at {config.address} cannot be joined: {_first_of(error)}") from None
+
+
+def _await_replicas(config: Config) -> None:
+    deadline = time.monotonic() + config.start_s
+    while (application := serve.status().applications[config.preset]).status != "RUNNING":
+        said = " ".join([application.message, *(part.message for part in application.deployments.values())])
+        known = re.search(r"(?:OSError|ValueError): (.+)", said)
+        if known:
+            raise ValueError(known[1])
+        if application.status == "DEPLOY_FAILED" or time.monotonic() > deadline:
+            count = running(config.preset)
+            raise ValueError(
+                f"Only {count} of the replicas of [{config.preset}] were ready after {config.start_s:.0f} s: "
+                f"ask for less, or allow more than start_s = {config.start_s:.0f}. {_first_of(said)}"
+            )
+        time.sleep(0.2)
+
+
+def _first_of(said: object) -> str:
+    """Return what a long message begins with."""
+    return " ".join(str(said).split())[:300]

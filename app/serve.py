@@ -1,0 +1,170 @@
+"""`--serve FILE`: what a config file says of replicas on Ray Serve, checked before Ray is imported and started."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import tomllib
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from app.replica import Loading
+    from app.replicas import Replicas
+
+RAY_VERSION = "2.60.0"
+INSTALL = f"pip install 'ray[serve]=={RAY_VERSION}'"
+OPTIONS = (  # of Ray Serve's, which we hand on
+    *("num_replicas", "autoscaling_config", "max_queued_requests", "ray_actor_options"),
+    *("health_check_period_s", "health_check_timeout_s", "graceful_shutdown_timeout_s"),
+)
+USUAL = {"health_check_period_s": 2, "health_check_timeout_s": 10, "graceful_shutdown_timeout_s": 5}
+LOCAL = "local"  # the address of a cluster of our own
+ANSWER_S = 5.0  # for a cluster elsewhere
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a config file says of one preset.
+
+    Attributes:
+        preset: its name.
+        options: Ray Serve's own for the deployment.
+        address: of the Ray cluster, "host:port"; "local" for one of this process's own.
+        start_s: seconds that the first replicas may take to be ready, and none may be there later.
+    """
+
+    preset: str
+    options: dict[str, Any]
+    address: str = LOCAL
+    start_s: float = 120.0
+
+    @property
+    def workers(self) -> int:
+        """Return how many replicas there may be."""
+        scaling = self.options.get("autoscaling_config", {})
+        return scaling.get("max_replicas", 1) if scaling else self.options.get("num_replicas", 1)
+
+    @property
+    def places(self) -> int:
+        """Return how many runs may wait."""
+        return self.options["max_queued_requests"]
+
+    @property
+    def each(self) -> dict[str, float]:
+        """Return what one replica takes: "CPU" and "GPU"."""
+        actor = self.options.get("ray_actor_options", {})
+        return {"CPU": actor.get("num_cpus", 1), "GPU": actor.get("num_gpus", 0)}
+
+
+def read_config(path: str | Path, preset: str) -> Config:
+    """Read a config file.
+
+    Args:
+        path: TOML with a section `[ray]` and one for each preset.
+        preset: whose section is wanted.
+
+    Returns:
+        The checked config; only Ray knows whether its resources are there.
+
+    Raises:
+        ValueError: with a sentence that says what to change.
+        OSError: the file cannot be read.
+    """
+    try:
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid TOML: {error}.") from None
+    if not isinstance(tables.get(preset), dict):
+        raise ValueError(f"{path} has no section [{preset}]; add one, or choose another --preset.")
+    general = tables.get("ray", {})
+    for section, known in (("ray", ("address", "start_s")), (preset, OPTIONS)):
+        for key in tables.get(section, {}):
+            if key not in known:
+                raise ValueError(f"{path}: [{section}] knows no {key}; it takes {', '.join(known)}.")
+    for key in ("ray_actor_options", "autoscaling_config"):
+        if not isinstance(tables[preset].get(key, {}), dict):
+            raise ValueError(f"{path}: {key} of [{preset}] must be a table, such as {{ num_cpus = 1 }}.")
+    options = {"max_queued_requests": 10, **USUAL, **tables[preset]}
+    config = Config(preset, options, **general)
+    counts = {"max_queued_requests": config.places, "num_replicas or max_replicas": config.workers}
+    for name, count in counts.items():
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ValueError(f"{path}: {name} of [{preset}] must be a whole number of at least 1, not {count!r}.")
+    if not isinstance(config.start_s, int | float) or config.start_s <= 0 or not isinstance(config.address, str):
+        raise ValueError(f'{path}: [ray] takes address = "{LOCAL}" or "host:port", and start_s in seconds.')
+    for name, amount in config.each.items():
+        if not isinstance(amount, int | float) or amount < 0:
+            raise ValueError(f"{path}: num_{name.lower()}s of [{preset}] must be a number, not {amount!r}.")
+    return config
+
+
+def start(config: Config, loading: Loading, folder: Path) -> Replicas:
+    """Start what a config says and wait until its replicas are ready.
+
+    Args:
+        config: as `read_config` gives it.
+        loading: how each replica gets its model.
+        folder: for the sockets and logs of a cluster of our own; its path must be short.
+
+    Returns:
+        The replicas.
+
+    Raises:
+        ValueError: with a sentence that says what to change.
+    """
+    try:
+        version = metadata.version("ray")
+    except metadata.PackageNotFoundError:
+        raise ValueError(f"--serve needs Ray, which is not installed: {INSTALL}.") from None
+    if version != RAY_VERSION:
+        raise ValueError(f"Ray {version} is installed, and this was made with {RAY_VERSION}: {INSTALL}.")
+    if config.address == LOCAL:
+        _check_resources(config)
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if config.address == LOCAL:
+        # As on Windows and macOS, Ray then keeps to 127.0.0.1; and who has not the word is not heard even there.
+        os.environ.update(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    else:
+        _check_address(config.address)
+    try:
+        from app.replicas import deploy  # imports Ray, which reads the environment then
+    except ImportError as error:
+        raise ValueError(f"Ray is not complete ({error}): {INSTALL}.") from None
+    return deploy(config, loading, folder)
+
+
+def available() -> dict[str, int]:
+    """Return what this machine has for replicas: "CPU" and "GPU"."""
+    return {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
+
+
+def _check_address(address: str) -> None:
+    """Refuse at once where nobody listens; Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), ANSWER_S).close()
+    except (OSError, ValueError, OverflowError):
+        raise ValueError(
+            f'No Ray cluster answers at "{address}": start one there, or set address = "{LOCAL}".'
+        ) from None
+
+
+def _check_resources(config: Config) -> None:
+    """Refuse what this machine can never give."""
+    for kind, have in available().items():
+        each = config.each[kind]
+        if each * config.workers > have:
+            most = int(have // each)
+            change = f"set their number to at most {most}" if most else f"set num_{kind.lower()}s to at most {have}"
+            raise ValueError(
+                f"[{config.preset}] asks for {config.workers} replicas with {each:g} {kind} each, "
+                f"and this machine has {have}: {change}."
+            )
