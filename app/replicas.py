@@ -31,6 +31,7 @@ logging.getLogger("ray.serve").setLevel(logging.WARNING)
 
 STORE_BYTES = 200_000_000  # for pictures on their way between the processes of this machine
 LOOK_S = 1.0  # between two looks at how many replicas there are
+LAST_LOOK_S = 5.0  # for the look that is under way at the end
 BEAT_S = 0.1  # between two looks whether a run is to end
 
 REPLICA = "replica"  # the deployment's name
@@ -101,7 +102,7 @@ class Replicas:
     def close(self) -> None:
         """End the replicas, and the cluster if it is our own."""
         self._closed.set()
-        self._watcher.join(LOOK_S + BEAT_S)  # a look that is under way when Ray goes would crash the process
+        self._watcher.join(LAST_LOOK_S)  # a look that is under way when Ray goes would crash the process
         stop(self.config)
 
 

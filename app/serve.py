@@ -127,6 +127,8 @@ def start(config: Config, loading: Loading, folder: Path) -> Replicas:
     if config.address == LOCAL:
         _check_resources(config)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # How long a replica may take to say how busy it is; the usual 0.1 s is short beside arithmetic on the same core.
+    os.environ.setdefault("RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S", "1.0")
     if config.address == LOCAL:
         # As on Windows and macOS, Ray then keeps to 127.0.0.1; and who has not the word is not heard even there.
         os.environ.update(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
