@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 import torch
 
+from jointdit_core.benchmark import __main__ as benchmark
+from jointdit_core.benchmark import mini
 from jointdit_core.benchmark.__main__ import main
 from jointdit_core.benchmark.modes import MODES, TINY, build
 from jointdit_core.model.fused import FusedLoraLinear, fuse_projections
+from jointdit_core.presets import PRESETS, TaskDefaults
 
 QUICK = [name for name, mode in MODES.items() if not mode.compiled]
 
 
 def test_benchmark_prints_and_writes_what_it_measured(tmp_path, capsys):
     path = tmp_path / "rows.json"
-    command = ["--tiny", "--device", "cpu", "--steps", "6", "--json", str(path), "--requests", "fused", "--profile"]
-    main([*command, "--modes", *QUICK])
+    main(["--tiny", "--device", "cpu", "--steps", "6", "--json", str(path), "--modes", *QUICK])
     rows = {row["mode"]: row for row in json.loads(path.read_text())["rows"]}
     assert list(rows) == QUICK
     printed = capsys.readouterr().out
@@ -31,15 +34,37 @@ def test_benchmark_prints_and_writes_what_it_measured(tmp_path, capsys):
             assert 1e-6 < row["error"] < 0.5, name
         elif name in ("fused", "merged"):
             assert row["error"] <= 1e-4, name
-    for row in rows.values():
+
+
+def test_benchmark_times_whole_requests_and_lists_kernels(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "REQUEST_STEPS", (1, 3))
+    path = tmp_path / "rows.json"
+    command = ["--tiny", "--device", "cpu", "--steps", "2", "--json", str(path), "--modes", "flux", "fused"]
+    main([*command, "--requests", "fused", "--profile"])
+    printed, rows = capsys.readouterr().out, json.loads(path.read_text())["rows"]
+    for row in rows:
         *kernels, rest, together = row["kernels"]
         assert together["ms"] == pytest.approx(rest["ms"] + sum(kernel["ms"] for kernel in kernels))
         assert f"| {row['mode']}, 64 px: kernel |" in printed
-    requests = {(request["steps"], request["frozen"]): request for request in rows["fused"]["depth_requests"]}
-    assert list(requests) == [(0, False), (4, False), (20, False), (4, True), (20, True)]
-    assert requests[20, False]["ms"] > requests[4, False]["ms"] > requests[0, False]["ms"] > 0
+    requests = {(request["steps"], request["frozen"]): request for request in rows[1]["depth_requests"]}
+    assert list(requests) == [(0, False), (1, False), (3, False), (1, True), (3, True)]
+    assert requests[3, False]["ms"] > requests[0, False]["ms"] > 0
     assert all((request["error"] is None) != frozen for (_, frozen), request in requests.items())
-    assert 1e-6 < requests[4, True]["error"] < 0.5 and "| fused, frozen branch | 64 | 4 |" in printed
+    assert requests[1, True]["error"] == 0  # the first step is exact
+    assert 1e-6 < requests[3, True]["error"] < 0.5 and "| fused, frozen branch | 64 | 3 |" in printed
+
+
+def test_mini_is_timed_in_every_form(monkeypatch):
+    few = {task: TaskDefaults({"standard": 1}, 1.0) for task in PRESETS["mini"].tasks}
+    monkeypatch.setitem(PRESETS, "mini", dataclasses.replace(PRESETS["mini"], tasks=few))
+    monkeypatch.setattr(mini, "MINI_MODES", {name: mini.MINI_MODES[name] for name in ("plain", "merged")})
+    monkeypatch.setattr(mini, "THREADS", (1,))
+    monkeypatch.setattr(mini, "ROUNDS", 1)
+    threads = torch.get_num_threads()
+    plain, merged = rows = mini.measure_mini()
+    assert (plain.difference, plain.threads, torch.get_num_threads()) == (0, 1, threads)
+    assert merged.difference < 1e-3 and all(min(row.joint_s, row.depth_s, row.first_s) > 0 for row in rows)
+    assert "| merged | 1 |" in mini.format_mini(rows, 2.0)
 
 
 def test_random_weights_share_lora_a_as_the_released_ones_do():
