@@ -13,12 +13,13 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, Repo
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 
-from .model.released import load_released
+from .model.released import load_released, new_addons
 from .model.transformer import JointDiTTransformer2DModel, added_parameters
 from .weights import check_weights_file, find_weights
 
 FLUX_WEIGHTS = "flux1-dev.safetensors"  # of a local folder; hub repositories also hold diffusers' files
-FLUX_FILES = ["transformer/*", "scheduler/*", "vae/*", "text_encoder*/*", "tokenizer*/*"]
+FLUX_MODELS = ["transformer/*", "scheduler/*", "vae/*"]
+FLUX_FILES = [*FLUX_MODELS, "text_encoder*/*", "tokenizer*/*"]
 ADDON_WEIGHTS = ("jointdit.safetensors", "jointdit_addons.safetensors")  # both names are in use
 ADDON_FILES = [*ADDON_WEIGHTS, "*.json"]
 PICKLES = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5"]  # never fetched: they could run code, or weigh much
@@ -52,19 +53,12 @@ def flux_parts(
     extra = _local(addons, ADDON_FILES, addons_revision)
     addon_file, depth_transform = _check_addons(extra)
     base = _local(flux, FLUX_FILES, revision)
-    original = base / FLUX_WEIGHTS
-    files = [original] if original.is_file() else find_weights(base / "transformer")
-    if not files[0].is_file() and "*" in files[0].name:
-        raise OSError(f"{base} needs FLUX's weights: transformer/*.safetensors, or the original {FLUX_WEIGHTS}.")
-    for path in files:
-        check_weights_file(path, AGAIN)
+    files = _check_flux(base)
     for name in ("vae", "text_encoder", "text_encoder_2"):
         for path in find_weights(base / name):
             check_weights_file(path, AGAIN)
 
-    # Mapped from disk, not read: with the files' own dtype the weights are in memory once.
-    flux_tensors = {key: tensor.to(dtype) for path in files for key, tensor in load_file(path).items()}
-    config = FluxTransformer2DModel.load_config(base, subfolder="transformer")
+    flux_tensors, config = _read_flux(base, files, dtype)
     safe = {"dtype": dtype, "use_safetensors": True}
     return {
         "scheduler": FlowMatchEulerDiscreteScheduler.from_pretrained(base, subfolder="scheduler"),
@@ -80,6 +74,59 @@ def flux_parts(
     }
 
 
+def flux_parts_to_train(flux: str, addons: str | None, dtype: torch.dtype, seed: int) -> dict[str, Any]:
+    """Load FLUX with add-ons to train, without its text encoders.
+
+    Args:
+        flux: As in `JointDiTPipeline.from_flux`.
+        addons: Add-ons to go on from, or None to begin with ones that change nothing.
+        dtype: Number format of all weights.
+        seed: Of new add-ons.
+
+    Returns:
+        Arguments of the pipeline's constructor; the models are on the CPU.
+
+    Raises:
+        OSError: As `flux_parts`.
+        ValueError: As `flux_parts`.
+    """
+    depth_transform, extra = "none", None
+    if addons is not None:
+        addon_file, depth_transform = _check_addons(_local(addons, ADDON_FILES, None))
+        extra = load_file(addon_file)
+    base = _local(flux, FLUX_MODELS, None)
+    files = _check_flux(base)
+    flux_tensors, config = _read_flux(base, files, dtype)
+    if extra is None:
+        extra = new_addons(config, seed)
+    return {
+        "scheduler": FlowMatchEulerDiscreteScheduler.from_pretrained(base, subfolder="scheduler"),
+        "vae": AutoencoderKL.from_pretrained(base, subfolder="vae", dtype=dtype, use_safetensors=True),
+        **dict.fromkeys(("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")),
+        "transformer": load_released(flux_tensors, extra, config),
+        "default_size": TRAINED_SIZE,
+        "max_size": FLUX_SIZE,
+        "depth_transform": depth_transform,
+    }
+
+
+def _check_flux(base: Path) -> list[Path]:
+    """Find FLUX's transformer weights, original or diffusers', and check them."""
+    original = base / FLUX_WEIGHTS
+    files = [original] if original.is_file() else find_weights(base / "transformer")
+    if not files[0].is_file() and "*" in files[0].name:
+        raise OSError(f"{base} needs FLUX's weights: transformer/*.safetensors, or the original {FLUX_WEIGHTS}.")
+    for path in files:
+        check_weights_file(path, AGAIN)
+    return files
+
+
+def _read_flux(base: Path, files: list[Path], dtype: torch.dtype) -> tuple[dict[str, torch.Tensor], dict]:
+    """FLUX's weights and config; mapped, not read: with the files' own dtype the weights are in memory once."""
+    tensors = {key: tensor.to(dtype) for path in files for key, tensor in load_file(path).items()}
+    return tensors, FluxTransformer2DModel.load_config(base, subfolder="transformer")
+
+
 def write_addons(model: JointDiTTransformer2DModel, depth_transform: str, folder: Path) -> None:
     """Save the joint linears and the LoRA, under their own names, and the JSON that belongs to them.
 
@@ -93,8 +140,19 @@ def write_addons(model: JointDiTTransformer2DModel, depth_transform: str, folder
     """
     if model.projections_fused:
         raise ValueError("This transformer's projections are fused for speed; save its add-ons before fusing.")
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: model.get_parameter(name).detach().contiguous() for name in added_parameters(model)}
+    save_added(tensors, depth_transform, folder)
+
+
+def save_added(tensors: dict[str, torch.Tensor], depth_transform: str, folder: Path) -> None:
+    """Save add-ons that lie beside the model, and their JSON.
+
+    Args:
+        tensors: By the names that `added_parameters` gives.
+        depth_transform: As in `JointDiTPipeline`.
+        folder: Where to write; made if need be.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / ADDON_WEIGHTS[1])
     settings = {**dict.fromkeys(TRAINING_FLAGS, False), "depth_transform": depth_transform}
     (folder / ADDON_WEIGHTS[1]).with_suffix(".json").write_text(json.dumps(settings, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""Measure a model: `mini` on unseen drawn worlds (also without a name), `depth` on the paper's benchmarks."""
+"""Measure a model: `mini` on unseen drawn worlds (also without a name), the others as the paper does."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import torch
 from .checker import LabelChecker
 from .datasets import DATASETS
 from .depth_benchmark import benchmark_depth, save_benchmark
+from .generation_command import add_features, add_generation, features, generation
 from .mini import draw_worlds, evaluate_mini, tables
-from .models import add_model, load_model
+from .models import add_model, load_model, model_name
 
 
 def _add_mini(parser: argparse.ArgumentParser) -> None:
@@ -70,21 +71,19 @@ def _depth(args: argparse.Namespace) -> None:
     if args.list is None and dataset.listed:
         sys.stderr.write(f"Without --list all of {args.data} is measured, while the paper has {dataset.listed}.\n")
     pipe = load_model(args)
-    try:
-        benchmark, picture = benchmark_depth(
-            pipe, args.dataset, args.data, args.steps, args.batch_size, args.list, args.limit
-        )
-    except (OSError, ValueError) as error:
-        raise SystemExit(str(error)) from error
+    benchmark, picture = benchmark_depth(
+        pipe, args.dataset, args.data, args.steps, args.batch_size, args.list, args.limit
+    )
     for fault in benchmark.faults:
         sys.stderr.write(f"left out: {fault.file}: {fault.reason}\n")
-    model = args.model if args.addons is None else f"{args.model} + {args.addons}"
-    sys.stdout.write(save_benchmark(benchmark, picture, model, args.out) + "\n")
+    sys.stdout.write(save_benchmark(benchmark, picture, model_name(args), args.out) + "\n")
 
 
 COMMANDS = {
     "mini": ("the embedded model's tables on unseen procedural worlds", _add_mini, _mini),
     "depth": ("depth estimation on NYUv2, ScanNet, KITTI, DIODE or ETH3D", _add_depth, _depth),
+    "generation": ("FID, IS and CLIP score on a prompt list, from text or on depth", add_generation, generation),
+    "features": ("pictures of what the blocks of both branches attend to", add_features, features),
 }
 
 
@@ -104,7 +103,10 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments and arguments[0].startswith("--") and arguments[0] != "--help":
         arguments = ["mini", *arguments]
     args = parser.parse_args(arguments)
-    COMMANDS[args.command][2](args)
+    try:
+        COMMANDS[args.command][2](args)
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

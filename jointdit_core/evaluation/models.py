@@ -19,6 +19,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--addons", help="folder or hub id of JointDiT's add-ons, released or trained here")
 
 
+def model_name(args: argparse.Namespace) -> str:
+    """Name the model that `add_model`'s options name, for tables."""
+    return args.model if args.addons is None else f"{args.model} + {args.addons}"
+
+
 def load_model(args: argparse.Namespace) -> JointDiTPipeline:
     """Load the model that `add_model`'s options name.
 
@@ -26,11 +31,12 @@ def load_model(args: argparse.Namespace) -> JointDiTPipeline:
         args: The parsed options.
 
     Returns:
-        The pipeline without its progress bar, on the GPU if there is one: FLUX in bfloat16, others in float32.
+        The pipeline without its progress bar, on the GPU if there is one, FLUX then in bfloat16; else in float32.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if args.addons is not None:
-        pipe = JointDiTPipeline.from_flux(args.model, args.addons)
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        pipe = JointDiTPipeline.from_flux(args.model, args.addons, dtype)
     else:
         pipe = JointDiTPipeline.from_pretrained(args.model, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
