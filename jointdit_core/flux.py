@@ -110,6 +110,23 @@ def flux_parts_to_train(flux: str, addons: str | None, dtype: torch.dtype, seed:
     }
 
 
+def fetch_encoders(source: str) -> Path:
+    """Fetch a pipeline without its transformer: what turns pictures and prompts into what that reads.
+
+    Args:
+        source: Local folder or hub id in diffusers' layout.
+
+    Returns:
+        The folder, for `JointDiTPipeline.from_pretrained(…, transformer=None)`.
+
+    Raises:
+        OSError: The hub cannot be reached, or refuses access.
+    """
+    return _local(
+        source, [pattern for pattern in FLUX_FILES if pattern != "transformer/*"] + ["model_index.json"], None
+    )
+
+
 def _check_flux(base: Path) -> list[Path]:
     """Find FLUX's transformer weights, original or diffusers', and check them."""
     original = base / FLUX_WEIGHTS

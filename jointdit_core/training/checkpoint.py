@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import GeneralTracker
+from accelerate.tracking import GeneralTracker, on_main_process
 from safetensors import safe_open
 from torch import nn
 
@@ -154,6 +154,7 @@ class LossFile(GeneralTracker):
         """The file."""
         return self.file
 
+    @on_main_process
     def log(self, values: dict[str, Any], step: int | None = None, **kwargs: Any) -> None:
         """Append values.
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from accelerate.tracking import get_available_trackers
 from safetensors import SafetensorError
 
-from ..flux import flux_parts_to_train
+from ..flux import fetch_encoders, flux_parts_to_train
 from ..pipeline import JointDiTPipeline
 from .annotate import CAPTION_MODEL, DEPTH_MODEL, captioner, depth_estimator
 from .loop import TrainConfig, Trainer
@@ -52,7 +53,9 @@ def prepare(args: argparse.Namespace) -> None:
     device = PartialState().device
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     try:
-        pipeline = JointDiTPipeline.from_pretrained(args.model, transformer=None, dtype=dtype).to(device)
+        pipeline = JointDiTPipeline.from_pretrained(fetch_encoders(args.model), transformer=None, dtype=dtype).to(
+            device
+        )
         config = PrepareConfig(source, args.depth_model, args.caption_model, args.size, args.shard)
         preparation = Preparation(
             pipeline,
@@ -150,6 +153,8 @@ def train_flux(args: argparse.Namespace) -> None:
         compile=args.compile,
         seed=args.seed,
     )
+    if absent := [name for name in args.log_with if name not in map(str, get_available_trackers())]:
+        raise SystemExit(f"--log-with {absent[0]} needs its package: pip install {absent[0]}")
     try:
         pipeline = JointDiTPipeline(**flux_parts_to_train(args.model, args.addons, dtype, args.seed))
         load = partial(PreparedPairs.load, args.data, pipeline.vae, device, args.validate)

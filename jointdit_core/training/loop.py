@@ -90,24 +90,8 @@ class Trainer:
             optimizers = [one_optimizer(config.optimizer, self._trained(parts), config.lr_other)]
         self.rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]  # of this run, whatever was resumed
         self.parts, *self.optimizers = self.accelerator.prepare(parts, *optimizers)
-        self.ema: EMAModel | None = None
-        self.progress = Progress()
-        if config.ema_decay is not None:
-            self.ema = EMAModel(
-                self._kept().values(), decay=config.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
-            )
-            self.accelerator.register_for_checkpointing(self.ema, self.progress)
-        else:
-            self.accelerator.register_for_checkpointing(self.progress)
-        if self.embedded:
-            keep_trained_only(self.accelerator, self._kept)
-        if self.accelerator.is_main_process:
-            recover(state)
-        self.accelerator.wait_for_everyone()
-        if state.exists():
-            self.accelerator.load_state(str(state))
-            if self.masters is not None:
-                self.masters.push()
+        self.progress, self.ema = Progress(), self._average()
+        self._resume()
         if config.log is not None:
             plain = {key: str(value) for key, value in asdict(config).items()}
             self.accelerator.init_trackers("jointdit", config=plain)
@@ -116,6 +100,26 @@ class Trainer:
             parts.transformer.compile_repeated_blocks(fullgraph=True)
             if self.objective.teacher is not None:
                 self.objective.teacher.transformer.compile_repeated_blocks(fullgraph=True)
+
+    def _average(self) -> EMAModel | None:
+        """Begin the averaged weights, if they are wanted."""
+        decay = self.config.ema_decay
+        if decay is None:
+            return None
+        return EMAModel(self._kept().values(), decay=decay, use_ema_warmup=True, power=0.75, foreach=True)
+
+    def _resume(self) -> None:
+        """Say what belongs to a checkpoint, and go on from the one that is there."""
+        self.accelerator.register_for_checkpointing(*filter(None, (self.ema, self.progress)))
+        if self.embedded:
+            keep_trained_only(self.accelerator, self._kept)
+        if self.accelerator.is_main_process:
+            recover(self.state)
+        self.accelerator.wait_for_everyone()
+        if self.state.exists():
+            self.accelerator.load_state(str(self.state))
+            if self.masters is not None:
+                self.masters.push()
 
     def _choose_parts(self, pipeline: JointDiTPipeline) -> TrainedParts:
         """Say what is trained."""

@@ -1,10 +1,9 @@
-"""A FLUX and prepared pairs at tiny size, and training on them as a script that can be killed or run in processes."""
+"""A FLUX and prepared pairs at tiny size, and what tests of several modules share."""
 
 from __future__ import annotations
 
 import json
 import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 
 from jointdit_core.flux import flux_parts_to_train
 from jointdit_core.pipeline import JointDiTPipeline
-from jointdit_core.training.__main__ import main
 from jointdit_core.training.config import TrainConfig
 from jointdit_core.training.loop import Trainer
 from jointdit_core.training.shards import EMPTY, MANIFEST, PreparedPairs, fingerprint, sha256, write_tensors
@@ -103,8 +101,3 @@ def full_disk(limit: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-
-
-if __name__ == "__main__":
-    main(sys.argv[3:])
-    three_steps(Path(sys.argv[1]), sys.argv[2]).accelerator.end_training()

@@ -8,7 +8,6 @@ import torch
 from PIL import Image, ImageOps
 
 from jointdit_core.encode import disparity_to_image, encode_images, encode_prompt, images_to_tensor
-from jointdit_core.pipeline import JointDiTPipeline
 from jointdit_core.training.__main__ import main
 from jointdit_core.training.annotate import captioner, depth_estimator
 from jointdit_core.training.shards import PreparedPairs, sha256
@@ -20,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def test_pairs_are_what_the_pipeline_would_encode(made):
-    pipe = JointDiTPipeline.from_pretrained(made / "model", dtype=torch.float32)
+    pipe = tiny_pipeline(guidance_embeds=True)
     pairs = PreparedPairs.load(made / "out", pipe.vae, CPU)
     listed = content(made / "out")
     assert len(pairs) == 8 == len(listed)
