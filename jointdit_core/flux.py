@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
@@ -13,6 +13,7 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, Repo
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 
+from .model.joint_attention import WeightForm
 from .model.released import load_released, new_addons
 from .model.transformer import JointDiTTransformer2DModel, added_parameters
 from .weights import check_weights_file, find_weights
@@ -25,6 +26,7 @@ ADDON_FILES = [*ADDON_WEIGHTS, "*.json"]
 PICKLES = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5"]  # never fetched: they could run code, or weigh much
 TRAINING_FLAGS = ("is_txt_ids_training", "is_attnmask_training")
 TRANSFORMS = ("none", "inverse")
+FORM, RELEASED_FORM = "adaptive_weights", "released"  # of Eq. 6; add-ons trained here in another form say so
 TRAINED_SIZE = 512  # the released model's side in pixels
 FLUX_SIZE = 1024  # FLUX's own
 AGAIN = "Fetch it again."
@@ -51,7 +53,7 @@ def flux_parts(
     """
     # The add-ons first: they are the smaller download.
     extra = _local(addons, ADDON_FILES, addons_revision)
-    addon_file, depth_transform = _check_addons(extra)
+    addon_file, depth_transform, form = _check_addons(extra)
     base = _local(flux, FLUX_FILES, revision)
     files = _check_flux(base)
     for name in ("vae", "text_encoder", "text_encoder_2"):
@@ -67,14 +69,16 @@ def flux_parts(
         "tokenizer": AutoTokenizer.from_pretrained(base, subfolder="tokenizer"),
         "text_encoder_2": T5EncoderModel.from_pretrained(base, subfolder="text_encoder_2", **safe),
         "tokenizer_2": AutoTokenizer.from_pretrained(base, subfolder="tokenizer_2"),
-        "transformer": load_released(flux_tensors, load_file(addon_file), config),
+        "transformer": load_released(flux_tensors, load_file(addon_file), {**config, FORM: form}),
         "default_size": TRAINED_SIZE,
         "max_size": FLUX_SIZE,
         "depth_transform": depth_transform,
     }
 
 
-def flux_parts_to_train(flux: str, addons: str | None, dtype: torch.dtype, seed: int) -> dict[str, Any]:
+def flux_parts_to_train(
+    flux: str, addons: str | None, dtype: torch.dtype, seed: int, form: WeightForm = "released"
+) -> dict[str, Any]:
     """Load FLUX with add-ons to train, without its text encoders.
 
     Args:
@@ -82,6 +86,7 @@ def flux_parts_to_train(flux: str, addons: str | None, dtype: torch.dtype, seed:
         addons: Add-ons to go on from, or None to begin with ones that change nothing.
         dtype: Number format of all weights.
         seed: Of new add-ons.
+        form: Form of Eq. 6 that new add-ons are trained with.
 
     Returns:
         Arguments of the pipeline's constructor; the models are on the CPU.
@@ -92,7 +97,7 @@ def flux_parts_to_train(flux: str, addons: str | None, dtype: torch.dtype, seed:
     """
     depth_transform, extra = "none", None
     if addons is not None:
-        addon_file, depth_transform = _check_addons(_local(addons, ADDON_FILES, None))
+        addon_file, depth_transform, form = _check_addons(_local(addons, ADDON_FILES, None))
         extra = load_file(addon_file)
     base = _local(flux, FLUX_MODELS, None)
     files = _check_flux(base)
@@ -103,7 +108,7 @@ def flux_parts_to_train(flux: str, addons: str | None, dtype: torch.dtype, seed:
         "scheduler": FlowMatchEulerDiscreteScheduler.from_pretrained(base, subfolder="scheduler"),
         "vae": AutoencoderKL.from_pretrained(base, subfolder="vae", dtype=dtype, use_safetensors=True),
         **dict.fromkeys(("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")),
-        "transformer": load_released(flux_tensors, extra, config),
+        "transformer": load_released(flux_tensors, extra, {**config, FORM: form}),
         "default_size": TRAINED_SIZE,
         "max_size": FLUX_SIZE,
         "depth_transform": depth_transform,
@@ -158,25 +163,27 @@ def write_addons(model: JointDiTTransformer2DModel, depth_transform: str, folder
     if model.projections_fused:
         raise ValueError("This transformer's projections are fused for speed; save its add-ons before fusing.")
     tensors = {name: model.get_parameter(name).detach().contiguous() for name in added_parameters(model)}
-    save_added(tensors, depth_transform, folder)
+    save_added(tensors, depth_transform, folder, model.config[FORM])
 
 
-def save_added(tensors: dict[str, torch.Tensor], depth_transform: str, folder: Path) -> None:
+def save_added(tensors: dict[str, torch.Tensor], depth_transform: str, folder: Path, form: WeightForm) -> None:
     """Save add-ons that lie beside the model, and their JSON.
 
     Args:
         tensors: By the names that `added_parameters` gives.
         depth_transform: As in `JointDiTPipeline`.
         folder: Where to write; made if need be.
+        form: Form of Eq. 6; only another than the released one is written down.
     """
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / ADDON_WEIGHTS[1])
     settings = {**dict.fromkeys(TRAINING_FLAGS, False), "depth_transform": depth_transform}
+    settings |= {} if form == RELEASED_FORM else {FORM: form}
     (folder / ADDON_WEIGHTS[1]).with_suffix(".json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def _check_addons(folder: Path) -> tuple[Path, str]:
-    """Find the add-ons' weights and read their flags."""
+def _check_addons(folder: Path) -> tuple[Path, str, WeightForm]:
+    """Find the add-ons' weights; read their depth transform and form of Eq. 6."""
     weights = [folder / name for name in ADDON_WEIGHTS if (folder / name).is_file()]
     settings = [entry for path in folder.glob("*.json") if "depth_transform" in (entry := _read_json(path))]
     if not weights or not settings:
@@ -185,12 +192,11 @@ def _check_addons(folder: Path) -> tuple[Path, str]:
     set_flags = [flag for flag in TRAINING_FLAGS if settings[0].get(flag)]
     if set_flags:
         raise ValueError(f"The add-ons at {folder} were trained with {', '.join(set_flags)}, which is not supported.")
-    if settings[0]["depth_transform"] not in TRANSFORMS:
-        raise ValueError(
-            f"The add-ons at {folder} ask for depth_transform {settings[0]['depth_transform']!r}; "
-            f"known are {', '.join(TRANSFORMS)}."
-        )
-    return weights[0], settings[0]["depth_transform"]
+    chosen = {"depth_transform": settings[0]["depth_transform"], FORM: settings[0].get(FORM, RELEASED_FORM)}
+    for key, known in (("depth_transform", TRANSFORMS), (FORM, get_args(WeightForm))):
+        if chosen[key] not in known:
+            raise ValueError(f"The add-ons at {folder} ask for {key} {chosen[key]!r}; known are {', '.join(known)}.")
+    return weights[0], chosen["depth_transform"], chosen[FORM]
 
 
 def _read_json(path: Path) -> dict:

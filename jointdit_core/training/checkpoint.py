@@ -127,11 +127,12 @@ class AddonsExport:
             pipeline: What is trained.
         """
         self.names, self.depth_transform = added_parameters(pipeline.transformer), pipeline.config.depth_transform
+        self.form = pipeline.transformer.config.adaptive_weights
 
     def write(self, tensors: dict[str, torch.Tensor], folder: Path) -> None:
         """Write it; arguments as in `Export.write`."""
         added = {name: tensors[f"transformer.{name}"].detach().cpu().bfloat16().contiguous() for name in self.names}
-        save_added(added, self.depth_transform, folder)
+        save_added(added, self.depth_transform, folder, self.form)
 
 
 class LossFile(GeneralTracker):

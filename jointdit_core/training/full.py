@@ -8,13 +8,15 @@ import math
 import sys
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import torch
 from accelerate import PartialState
 from accelerate.tracking import get_available_trackers
 from safetensors import SafetensorError
 
-from ..flux import fetch_encoders, flux_parts_to_train
+from ..flux import TRANSFORMS, fetch_encoders, flux_parts_to_train
+from ..model.joint_attention import WeightForm
 from ..pipeline import JointDiTPipeline
 from .annotate import CAPTION_MODEL, DEPTH_MODEL, captioner, depth_estimator
 from .loop import TrainConfig, Trainer
@@ -41,6 +43,7 @@ def add_prepare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--depth-model", default=DEPTH_MODEL, help="(default: %(default)s)")
     parser.add_argument("--caption-model", default=CAPTION_MODEL, help="(default: %(default)s)")
     parser.add_argument("--size", type=int, default=512, help="side of the squares in pixels (default: %(default)s)")
+    parser.add_argument("--depth-transform", choices=TRANSFORMS, default="none", help="of the add-ons to be trained on")
     parser.add_argument("--batch-size", type=int, default=8, help="pictures at once (default: %(default)s)")
     parser.add_argument(
         "--shard", type=int, default=64, help="pictures a file; with FLUX a pair takes 4.5 MB (default: %(default)s)"
@@ -56,6 +59,7 @@ def prepare(args: argparse.Namespace) -> None:
         pipeline = JointDiTPipeline.from_pretrained(fetch_encoders(args.model), transformer=None, dtype=dtype).to(
             device
         )
+        pipeline.register_to_config(depth_transform=args.depth_transform)
         config = PrepareConfig(source, args.depth_model, args.caption_model, args.size, args.shard)
         preparation = Preparation(
             pipeline,
@@ -95,6 +99,9 @@ def add_train_flux(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--validation-steps", type=int, default=20, help="of sampling them (default: %(default)s)")
     parser.add_argument("--log-with", nargs="+", default=[], metavar="TRACKER", help="tensorboard, wandb, ... as well")
     parser.add_argument("--offload", action="store_true", help="fit a small card: stream frozen weights (see `memory`)")
+    parser.add_argument(
+        "--adaptive-weights", choices=get_args(WeightForm), default="released", help="ablation, for new add-ons"
+    )
     parser.add_argument("--balanced", action="store_true", help="ablation: both noise levels always equal")
     parser.add_argument("--compile", action="store_true", help="compile the transformer's blocks")
     parser.add_argument("--seed", type=int, default=0)
@@ -156,8 +163,10 @@ def train_flux(args: argparse.Namespace) -> None:
     if absent := [name for name in args.log_with if name not in map(str, get_available_trackers())]:
         raise SystemExit(f"--log-with {absent[0]} needs its package: pip install {absent[0]}")
     try:
-        pipeline = JointDiTPipeline(**flux_parts_to_train(args.model, args.addons, dtype, args.seed))
-        load = partial(PreparedPairs.load, args.data, pipeline.vae, device, args.validate)
+        parts = flux_parts_to_train(args.model, args.addons, dtype, args.seed, args.adaptive_weights)
+        pipeline = JointDiTPipeline(**parts)
+        transform = pipeline.config.depth_transform
+        load = partial(PreparedPairs.load, args.data, pipeline.vae, device, args.validate, transform)
         pairs = load()
         trainer = Trainer(pipeline, config, args.state, args.out, pairs.empty)
         folder = config.log.parent

@@ -105,7 +105,9 @@ class PreparedPairs:
     _open: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def load(cls, folder: Path, vae: ModelMixin, device: torch.device, held_out: int = 0) -> PreparedPairs:
+    def load(
+        cls, folder: Path, vae: ModelMixin, device: torch.device, held_out: int = 0, depth_transform: str = "none"
+    ) -> PreparedPairs:
         """Open a prepared folder.
 
         Args:
@@ -113,6 +115,7 @@ class PreparedPairs:
             vae: The autoencoder that must have made it.
             device: Where drawn pairs go.
             held_out: Pairs at the end to keep for validation.
+            depth_transform: That it must have been made with, as in `JointDiTPipeline`.
 
         Returns:
             The pairs.
@@ -126,6 +129,11 @@ class PreparedPairs:
         manifest = json.loads((folder / MANIFEST).read_text())
         if manifest["settings"]["vae"] != fingerprint(vae):
             raise ValueError(f"{folder} was made with another autoencoder than this model's; prepare the data with it")
+        if (made_with := manifest["settings"]["depth_transform"]) != depth_transform:
+            raise ValueError(
+                f"{folder} was made with depth transform {made_with}, these add-ons need {depth_transform}; "
+                f"prepare the data with --depth-transform {depth_transform}"
+            )
         for shard in manifest["shards"]:
             file = folder / shard["file"]
             if not file.is_file() or file.stat().st_size != shard["bytes"]:

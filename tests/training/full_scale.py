@@ -52,7 +52,9 @@ def save_pairs(folder: Path, vae: torch.nn.Module, shards: int = 2, per_shard: i
         write_tensors(file, {"rgb": rgb.half(), "depth": (-rgb).half()} | text)
         described.append({"file": file.name, "pairs": per_shard, "bytes": file.stat().st_size, "sha256": sha256(file)})
     write_tensors(folder / EMPTY, {"pooled": torch.zeros(1, 16), "tokens": torch.zeros(1, TOKENS, 24)})
-    (folder / MANIFEST).write_text(json.dumps({"settings": {"vae": fingerprint(vae)}, "shards": described}))
+    (folder / MANIFEST).write_text(
+        json.dumps({"settings": {"vae": fingerprint(vae), "depth_transform": "none"}, "shards": described})
+    )
     return folder
 
 

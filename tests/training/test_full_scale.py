@@ -171,6 +171,10 @@ def test_addons_load_and_the_checks_along_the_way_are_kept(folder):
     lines = [json.loads(line) for line in (logs / "log.jsonl").read_text().splitlines()]
     assert any("abs_rel" in line and "delta1" in line for line in lines)
     assert (logs / "step-000010.png").exists()
+    assert pipe.transformer.config.adaptive_weights == "released"
+    main([*command(folder, "off", 1), "--adaptive-weights", "off"])
+    off = JointDiTPipeline.from_flux(str(folder / "flux"), str(folder / "off" / "addons"), torch.float32)
+    assert off.transformer.config.adaptive_weights == "off"
     main([*command(folder, "tuned", 10), "--addons", str(folder / "loads" / "addons"), "--lr", "0"])
     again = load_file(folder / "tuned" / "addons" / "jointdit_addons.safetensors")
     assert all(torch.equal(again[name], tensor) for name, tensor in trained.items())

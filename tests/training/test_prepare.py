@@ -97,6 +97,8 @@ def test_damaged_shards_are_named_at_loading_and_reading(made, tmp_path):
     torch.nn.init.normal_(vae.encoder.conv_in.weight)
     with pytest.raises(ValueError, match="another autoencoder"):
         PreparedPairs.load(made / "out", vae, CPU)
+    with pytest.raises(ValueError, match="--depth-transform inverse"):
+        PreparedPairs.load(made / "out", tiny_pipeline(guidance_embeds=True).vae, CPU, depth_transform="inverse")
     with pytest.raises(ValueError, match="kept to validate"):
         PreparedPairs.load(made / "out", tiny_pipeline(guidance_embeds=True).vae, CPU, held_out=8)
 
