@@ -6,6 +6,9 @@ autocast does, too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -15,13 +18,13 @@ class _StreamedProduct(torch.autograd.Function):
     """x W^T + b, with W and b brought to x's device for the product only, in the backward pass again."""
 
     @staticmethod
-    def forward(ctx, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:  # noqa: ANN001
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         ctx.weight = weight
         bias = None if bias is None else bias.to(x.device, non_blocking=True)
         return F.linear(x, weight.to(x.device, non_blocking=True), bias)
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # noqa: ANN001
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         return gradient @ ctx.weight.to(gradient.device, gradient.dtype, non_blocking=True), None, None
 
 
@@ -74,7 +77,7 @@ class HostMasters:
             parameter.data = parameter.data.to(dtype)
             parameter.register_post_accumulate_grad_hook(self._gather(self.masters[name]))
 
-    def _gather(self, master: nn.Parameter):  # noqa: ANN202
+    def _gather(self, master: nn.Parameter) -> Callable[[nn.Parameter], None]:
         def move(parameter: nn.Parameter) -> None:
             gradient = parameter.grad.to("cpu", torch.float32)
             master.grad = gradient if master.grad is None else master.grad + gradient

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ..decode import decode_latents, to_disparity, to_pil
 from ..denoise import denoise, schedule
@@ -16,6 +17,7 @@ from ..encode import PromptEmbeds, image_ids, pack_latents, unpack_latents
 from ..evaluation.depth_metrics import depth_metrics
 from ..evaluation.mini import SKY, sheet
 from ..geometry.disparity import disparity_to_depth
+from ..model.transformer import JointDiTTransformer2DModel
 from ..pipeline import JointDiTPipeline
 from .loop import Trainer
 from .shards import PreparedPairs
@@ -48,12 +50,11 @@ class Validation:
             trainer: Whose weights as they are now are looked at.
         """
         transformer = trainer.accelerator.unwrap_model(trainer.parts).transformer.eval()
-        with torch.random.fork_rng(devices=[]), trainer.accelerator.autocast():
-            torch.manual_seed(0)
-            noise_rgb, noise_depth = torch.randn_like(self.batch.rgb), torch.randn_like(self.batch.depth)
-            empty = PromptEmbeds(
-                *(t.expand(len(noise_rgb), *t.shape[1:]) for t in (self.empty.pooled, self.empty.tokens))
-            )
+        # A generator of its own: what is looked at must not change what is trained on.
+        generator, like = torch.Generator().manual_seed(0), self.batch.rgb
+        noise_rgb, noise_depth = torch.randn(2, *like.shape, generator=generator).to(like.device)
+        empty = PromptEmbeds(*(t.expand(len(like), *t.shape[1:]) for t in (self.empty.pooled, self.empty.tokens)))
+        with trainer.accelerator.autocast():
             _, estimated = self._run(transformer, self.batch.rgb, noise_depth, 0.0, empty)
             made, own = self._run(transformer, noise_rgb, noise_depth, 1.0, self.batch.text)
         transformer.train()
@@ -62,13 +63,21 @@ class Validation:
             for found, true in zip(estimated, self.maps, strict=True)
             if (true > SKY).sum() > 1 and np.ptp(true) > 0
         ]
-        values = {name: float(np.mean([getattr(m, name) for m in measured])) for name in ("abs_rel", "delta1")}
-        trainer.accelerator.log(values, trainer.progress.step)
+        if measured:
+            values = {name: float(np.mean([getattr(m, name) for m in measured])) for name in ("abs_rel", "delta1")}
+            trainer.accelerator.log(values, trainer.progress.step)
         self.folder.mkdir(parents=True, exist_ok=True)
         picture = sheet([self.images, self.maps, estimated, made, own])
         picture.save(self.folder / f"step-{trainer.progress.step:06d}.png")
 
-    def _run(self, transformer, rgb, depth, sigma_rgb: float, embeds: PromptEmbeds):  # noqa: ANN001
+    def _run(
+        self,
+        transformer: JointDiTTransformer2DModel,
+        rgb: torch.Tensor,
+        depth: torch.Tensor,
+        sigma_rgb: float,
+        embeds: PromptEmbeds,
+    ) -> tuple[list[Image.Image], list[np.ndarray]]:
         """Denoise both branches of the batch from (sigma_rgb, 1) and decode them."""
         h, w = rgb.shape[-2:]
         tokens = pack_latents(rgb), pack_latents(depth)
@@ -87,7 +96,7 @@ class Validation:
         return self._decode(*(unpack_latents(t.float(), h, w) for t in tokens))
 
     @torch.no_grad()
-    def _decode(self, rgb: torch.Tensor, depth: torch.Tensor):  # noqa: ANN001
+    def _decode(self, rgb: torch.Tensor, depth: torch.Tensor) -> tuple[list[Image.Image], list[np.ndarray]]:
         """Pictures and disparity maps of latents."""
         vae, inverse = self.pipeline.vae, self.pipeline.config.depth_transform == "inverse"
         images = decode_latents(vae, rgb)

@@ -1,5 +1,6 @@
 """Training what JointDiT adds to FLUX, at tiny size: from the files to add-ons that load, killed and resumed."""
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -19,6 +20,7 @@ from jointdit_core.training.__main__ import main
 from jointdit_core.training.checkpoint import recover, replace
 from jointdit_core.training.objective import PROMPT_DROP, Objective
 from jointdit_core.training.sigmas import SigmaSampling
+from jointdit_core.training.validate import Validation
 from tests.evaluation.layouts import write_nyu
 from tests.training import full_scale
 from tests.training.conftest import ENVIRONMENT
@@ -178,6 +180,15 @@ def test_addons_load_and_the_checks_along_the_way_are_kept(folder):
     main([*command(folder, "tuned", 10), "--addons", str(folder / "loads" / "addons"), "--lr", "0"])
     again = load_file(folder / "tuned" / "addons" / "jointdit_addons.safetensors")
     assert all(torch.equal(again[name], tensor) for name, tensor in trained.items())
+
+
+def test_looking_at_a_run_changes_nothing_of_it(folder):
+    run, pairs = trainer(folder, "look", log=folder / "look" / "log.jsonl")
+    pairs = dataclasses.replace(pairs, held_out=2)
+    before = torch.get_rng_state()
+    Validation(full_scale.pipeline(folder), pairs, 1, folder / "look")(run)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert run.parts.transformer.training and (folder / "look" / "step-000000.png").exists()
 
 
 def test_a_kill_between_two_renames_loses_nothing(tmp_path):
