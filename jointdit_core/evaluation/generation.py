@@ -25,7 +25,6 @@ from ..pipeline import JointDiTPipeline
 from ..training.annotate import Estimator
 from .depth_metrics import DepthMetrics, depth_metrics
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 FEATURES = 2048  # of Inception's last pooling
 
 
@@ -103,19 +102,15 @@ def batches(images: Iterable[Image.Image], size: int, device: torch.device) -> I
         yield torch.from_numpy(np.stack(held)).permute(0, 3, 1, 2).to(device)
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """A folder's pictures, sorted; ValueError if there are none."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
-    if not found:
-        raise ValueError(f"{folder} holds no pictures")
-    return found
-
-
 def squares(files: Iterable[Path], side: int) -> Iterator[Image.Image]:
-    """Pictures scaled and cropped to squares, as the model's own are."""
+    """Pictures scaled and cropped to squares, as the model's own are; OSError names one that is damaged."""
     for file in files:
-        with Image.open(file) as stored:
-            yield ImageOps.fit(stored.convert("RGB"), (side, side), Image.Resampling.LANCZOS)
+        try:
+            with Image.open(file) as stored:
+                square = ImageOps.fit(stored.convert("RGB"), (side, side), Image.Resampling.LANCZOS)
+        except Exception as error:  # decoders raise nearly anything on damaged data
+            raise OSError(f"the picture {file} is damaged: {error}") from error
+        yield square
 
 
 def frechet_distance(

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from ..training.annotate import DEPTH_MODEL, depth_estimator
+from ..training.sources import find_pictures
 from .features import block_features, feature_sheet
 from .generation import (
     Inception,
     clip_score,
     estimate_maps,
-    find_pictures,
     followed,
     frechet_distance,
     inception_score,
@@ -61,7 +61,8 @@ def generation(args: argparse.Namespace) -> None:
     real = [args.images / p.file for p in prompts] if args.on_depth else []
     if missing := [file for file in real if not file.is_file()]:
         raise ValueError(f"{missing[0]} of {args.prompts} is missing, as {len(missing)} pictures are")
-    real = real or (find_pictures(args.images) if args.images else [])
+    if args.images and not real:
+        real = [args.images / name for name in find_pictures("images", args.images)]
     figures: dict[str, float | int | str] = {"model": model_name(args), "steps": args.steps, "pictures": len(prompts)}
     maps = estimate = None
     if args.on_depth:

@@ -151,6 +151,9 @@ def test_the_command_measures_both_tasks_and_goes_on(tmp_path, inception, monkey
     figures = json.loads((tmp_path / "on-depth" / "generation.json").read_text())
     assert figures["pictures"] == 4 and figures["abs_rel"] > 0
     assert "| UniCon, OpenImages 6K | 13.21 | 9.26 |" in capsys.readouterr().out
+    (tmp_path / "real" / "2.png").write_bytes(b"no picture")
+    with pytest.raises(SystemExit, match="2.png is damaged"):
+        main([*common, "--prompts", str(tmp_path / "named.txt"), "--out", str(tmp_path / "x"), *depth])
     (tmp_path / "real" / "2.png").unlink()
     with pytest.raises(SystemExit, match="2.png of .*named.txt is missing"):
         main([*common, "--prompts", str(tmp_path / "named.txt"), "--out", str(tmp_path / "x"), *depth])
