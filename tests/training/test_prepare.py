@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
@@ -108,3 +109,25 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(made, tmp_path):
         main(prepare_options(made, tmp_path))
     assert not list(tmp_path.glob("*.partial")) and not list(tmp_path.glob("*.safetensors"))
     assert not (tmp_path / "manifest.json").exists()
+
+
+def test_true_depth_is_used_where_a_source_has_it(made, tmp_path):
+    results = tmp_path / "replica" / "room0" / "results"
+    results.mkdir(parents=True)
+    depth = np.linspace(6, 2, 64)[:, None].repeat(64, 1)
+    for i in range(2):
+        Image.new("RGB", (64, 64), ("gray", "red")[i]).save(results / f"frame{i:06d}.jpg")
+        Image.fromarray((depth * 6553.5).round().astype(np.uint16)).save(results / f"depth{i:06d}.png")
+    (results / "depth000001.png").unlink()
+    options = prepare_options(made, tmp_path / "out")
+    options[1:3] = ["--replica", str(tmp_path / "replica")]
+    main([*options, "--depth-model", "none of this is loaded"])
+    vae = tiny_pipeline(guidance_embeds=True).vae
+    pairs = PreparedPairs.load(tmp_path / "out", vae, CPU)
+    near = 1 / torch.from_numpy(depth)[None]
+    disparity = ((near - near.min()) / (near.max() - near.min())).float()
+    with torch.no_grad():
+        expected = encode_images(vae, disparity_to_image(disparity))
+    torch.testing.assert_close(pairs.take([0]).depth, expected, atol=5e-3, rtol=5e-3)
+    (skipped,) = json.loads((tmp_path / "out" / "manifest.json").read_text())["skipped"]
+    assert skipped["file"] == "room0/results/frame000001.jpg" and "depth000001.png is missing" in skipped["reason"]
