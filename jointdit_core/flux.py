@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
@@ -13,17 +13,20 @@ from tqdm.auto import tqdm
 from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 
 from .hub import AGAIN, fetch, verify
-from .model.released import load_released, to_released
+from .model.joint_attention import WeightForm
+from .model.released import load_released, new_addons, to_released
 from .model.transformer import JointDiTTransformer2DModel, refuse_other_loras
 from .weights import check_weights_file, find_weights
 
 FLUX_WEIGHTS = "flux1-*.safetensors"  # the original single file, of a local folder; repositories hold diffusers', too
-FLUX_FILES = ["transformer/*", "scheduler/*", "vae/*", "text_encoder*/*", "tokenizer*/*"]
+FLUX_MODELS = ["transformer/*", "scheduler/*", "vae/*"]
+FLUX_ENCODERS = ["text_encoder*/*", "tokenizer*/*"]
 FLUX_SETTINGS = ["transformer/config.json", "vae/config.json"]
 ADDON_WEIGHTS = ("jointdit.safetensors", "jointdit_addons.safetensors")  # both names are in use
 ADDON_SETTINGS = ["*.json"]
 TRAINING_FLAGS = ("is_txt_ids_training", "is_attnmask_training")
 TRANSFORMS = ("none", "inverse")
+FORM, RELEASED_FORM = "adaptive_weights", "released"  # of Eq. 6; add-ons trained here in another form say so
 TRAINED_SIZE = 512  # the released model's side in pixels
 FLUX_SIZE = 1024  # FLUX's own
 
@@ -48,22 +51,10 @@ def flux_parts(
         ValueError: The weights or flags do not fit; the message names them.
     """
     # What is small first, so that a closed door or a wrong model is told before gigabytes come.
-    base = fetch(flux, FLUX_SETTINGS, revision)
-    config = _check_shape(base, flux)
-    extra = fetch(addons, ADDON_SETTINGS, addons_revision)
-    depth_transform = _check_flags(extra)
-    extra = fetch(addons, [*ADDON_WEIGHTS, *ADDON_SETTINGS], addons_revision)
-    addon_file = _find_addons(extra)
-    base = fetch(flux, FLUX_FILES, revision)
-    original = sorted(base.glob(FLUX_WEIGHTS))[:1]
-    files = original or find_weights(base / "transformer")
-    if not files[0].is_file() and "*" in files[0].name:
-        raise OSError(f"{base} needs FLUX's weights: transformer/*.safetensors, or the original {FLUX_WEIGHTS}.")
-    others = [path for name in ("vae", "text_encoder", "text_encoder_2") for path in find_weights(base / name)]
-    for path in (*files, *others):
-        check_weights_file(path, AGAIN)
-    verify(extra, [addon_file])
-    verify(base, [*files, *others])
+    config = _check_shape(fetch(flux, FLUX_SETTINGS, revision), flux)
+    addon_file, depth_transform, form = _fetch_addons(addons, addons_revision)
+    base = fetch(flux, [*FLUX_MODELS, *FLUX_ENCODERS], revision)
+    files = _check_weights(base, ("vae", "text_encoder", "text_encoder_2"))
 
     safe = {"dtype": dtype, "use_safetensors": True}
     loaders = {
@@ -73,18 +64,62 @@ def flux_parts(
         "tokenizer": lambda: AutoTokenizer.from_pretrained(base, subfolder="tokenizer"),
         "text_encoder_2": lambda: T5EncoderModel.from_pretrained(base, subfolder="text_encoder_2", **safe),
         "tokenizer_2": lambda: AutoTokenizer.from_pretrained(base, subfolder="tokenizer_2"),
-        "transformer": lambda: _load_transformer(files, addon_file, config, dtype),
+        "transformer": lambda: load_released(_read(files, dtype), load_file(addon_file), {**config, FORM: form}),
     }
     parts = {name: load() for name, load in tqdm(loaders.items(), desc="Loading", unit="part")}
     return {**parts, "default_size": TRAINED_SIZE, "max_size": FLUX_SIZE, "depth_transform": depth_transform}
 
 
-def _load_transformer(
-    files: list[Path], addon_file: Path, config: dict[str, Any], dtype: torch.dtype
-) -> JointDiTTransformer2DModel:
-    # Mapped from disk, not read: with the files' own dtype the weights are in memory once.
-    flux_tensors = {key: tensor.to(dtype) for path in files for key, tensor in load_file(path).items()}
-    return load_released(flux_tensors, load_file(addon_file), config)
+def flux_parts_to_train(
+    flux: str, addons: str | None, dtype: torch.dtype, seed: int, form: WeightForm = "released"
+) -> dict[str, Any]:
+    """Load FLUX with add-ons to train, without its text encoders.
+
+    Args:
+        flux: As in `JointDiTPipeline.from_flux`.
+        addons: Add-ons to go on from, or None to begin with ones that change nothing.
+        dtype: Number format of all weights.
+        seed: Of new add-ons.
+        form: Form of Eq. 6 that new add-ons are trained with.
+
+    Returns:
+        Arguments of the pipeline's constructor; the models are on the CPU.
+
+    Raises:
+        OSError: As `flux_parts`.
+        ValueError: As `flux_parts`.
+    """
+    depth_transform, extra = "none", None
+    config = _check_shape(fetch(flux, FLUX_SETTINGS, None), flux)
+    if addons is not None:
+        addon_file, depth_transform, form = _fetch_addons(addons, None)
+        extra = load_file(addon_file)
+    base = fetch(flux, FLUX_MODELS, None)
+    files = _check_weights(base, ("vae",))
+    return {
+        "scheduler": FlowMatchEulerDiscreteScheduler.from_pretrained(base, subfolder="scheduler"),
+        "vae": AutoencoderKL.from_pretrained(base, subfolder="vae", dtype=dtype, use_safetensors=True),
+        **dict.fromkeys(("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")),
+        "transformer": load_released(_read(files, dtype), extra or new_addons(config, seed), {**config, FORM: form}),
+        "default_size": TRAINED_SIZE,
+        "max_size": FLUX_SIZE,
+        "depth_transform": depth_transform,
+    }
+
+
+def fetch_encoders(source: str) -> Path:
+    """Fetch a pipeline without its transformer: what turns pictures and prompts into what that reads.
+
+    Args:
+        source: Local folder or hub id in diffusers' layout.
+
+    Returns:
+        The folder, for `JointDiTPipeline.from_pretrained(…, transformer=None)`.
+
+    Raises:
+        OSError: The hub cannot be reached, or refuses access.
+    """
+    return fetch(source, ["scheduler/*", "vae/*", *FLUX_ENCODERS, "model_index.json"], None)
 
 
 def write_addons(model: JointDiTTransformer2DModel, depth_transform: str, folder: Path) -> None:
@@ -103,10 +138,30 @@ def write_addons(model: JointDiTTransformer2DModel, depth_transform: str, folder
     if model.projections_fused:
         raise ValueError("This transformer's projections are fused for speed; save its add-ons before fusing.")
     refuse_other_loras(model, "saving")
+    save_added(to_released(model), depth_transform, folder, model.config[FORM], ADDON_WEIGHTS[0])
+
+
+def save_added(
+    tensors: dict[str, torch.Tensor],
+    depth_transform: str,
+    folder: Path,
+    form: WeightForm,
+    name: str = ADDON_WEIGHTS[1],
+) -> None:
+    """Save add-ons that lie beside the model, and their JSON.
+
+    Args:
+        tensors: As `load_released` reads them.
+        depth_transform: As in `JointDiTPipeline`.
+        folder: Where to write; made if need be.
+        form: Form of Eq. 6; only another than the released one is written down.
+        name: Of the weights' file.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(to_released(model), folder / ADDON_WEIGHTS[0])
+    save_file(tensors, folder / name)
     settings = {**dict.fromkeys(TRAINING_FLAGS, False), "depth_transform": depth_transform}
-    (folder / ADDON_WEIGHTS[0]).with_suffix(".json").write_text(json.dumps(settings, indent=2) + "\n")
+    settings |= {} if form == RELEASED_FORM else {FORM: form}
+    (folder / name).with_suffix(".json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def _check_shape(folder: Path, source: str) -> dict[str, Any]:
@@ -125,28 +180,48 @@ def _check_shape(folder: Path, source: str) -> dict[str, Any]:
     return FluxTransformer2DModel.load_config(folder, subfolder="transformer")
 
 
-def _check_flags(folder: Path) -> str:
-    """Read the add-ons' flags; return their depth transform."""
+def _fetch_addons(addons: str, revision: str | None) -> tuple[Path, str, WeightForm]:
+    """Fetch and check add-ons; return their weights' file, their depth transform and form of Eq. 6."""
+    depth_transform, form = _check_flags(fetch(addons, ADDON_SETTINGS, revision))
+    folder = fetch(addons, [*ADDON_WEIGHTS, *ADDON_SETTINGS], revision)
+    weights = [folder / name for name in ADDON_WEIGHTS if (folder / name).is_file()]
+    if not weights:
+        raise OSError(f"{folder} needs the add-ons' weights, {' or '.join(ADDON_WEIGHTS)}.")
+    check_weights_file(weights[0], AGAIN)
+    verify(folder, weights[:1])
+    return weights[0], depth_transform, form
+
+
+def _check_flags(folder: Path) -> tuple[str, WeightForm]:
+    """Read the add-ons' flags; return their depth transform and form of Eq. 6."""
     settings = [entry for path in sorted(folder.glob("*.json")) if "depth_transform" in (entry := _read_json(path))]
     if not settings:
         raise OSError(f"{folder} needs the add-ons' JSON file, which tells depth_transform.")
     set_flags = [flag for flag in TRAINING_FLAGS if settings[0].get(flag)]
     if set_flags:
         raise ValueError(f"The add-ons at {folder} were trained with {', '.join(set_flags)}, which is not supported.")
-    if settings[0]["depth_transform"] not in TRANSFORMS:
-        raise ValueError(
-            f"The add-ons at {folder} ask for depth_transform {settings[0]['depth_transform']!r}; "
-            f"known are {', '.join(TRANSFORMS)}."
-        )
-    return settings[0]["depth_transform"]
+    chosen = {"depth_transform": settings[0]["depth_transform"], FORM: settings[0].get(FORM, RELEASED_FORM)}
+    for key, known in (("depth_transform", TRANSFORMS), (FORM, get_args(WeightForm))):
+        if chosen[key] not in known:
+            raise ValueError(f"The add-ons at {folder} ask for {key} {chosen[key]!r}; known are {', '.join(known)}.")
+    return chosen["depth_transform"], chosen[FORM]
 
 
-def _find_addons(folder: Path) -> Path:
-    weights = [folder / name for name in ADDON_WEIGHTS if (folder / name).is_file()]
-    if not weights:
-        raise OSError(f"{folder} needs the add-ons' weights, {' or '.join(ADDON_WEIGHTS)}.")
-    check_weights_file(weights[0], AGAIN)
-    return weights[0]
+def _check_weights(base: Path, others: tuple[str, ...]) -> list[Path]:
+    """Check the transformer's and other models' weights; return the transformer's, original or diffusers'."""
+    files = sorted(base.glob(FLUX_WEIGHTS))[:1] or find_weights(base / "transformer")
+    if not files[0].is_file() and "*" in files[0].name:
+        raise OSError(f"{base} needs FLUX's weights: transformer/*.safetensors, or the original {FLUX_WEIGHTS}.")
+    found = [*files, *(path for name in others for path in find_weights(base / name))]
+    for path in found:
+        check_weights_file(path, AGAIN)
+    verify(base, found)
+    return files
+
+
+def _read(files: list[Path], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Weights mapped from disk, not read: with the files' own dtype they are in memory once."""
+    return {key: tensor.to(dtype) for path in files for key, tensor in load_file(path).items()}
 
 
 def _read_json(path: Path) -> dict:

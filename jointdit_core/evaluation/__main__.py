@@ -1,4 +1,4 @@
-"""Evaluate the embedded model on unseen procedural worlds: tables, their JSON and sample sheets."""
+"""Measure a model: `mini` on unseen drawn worlds (also without a name), the others as the paper does."""
 
 from __future__ import annotations
 
@@ -10,19 +10,15 @@ from pathlib import Path
 
 import torch
 
-from ..pipeline import JointDiTPipeline
 from .checker import LabelChecker
+from .datasets import DATASETS
+from .depth_benchmark import benchmark_depth, save_benchmark
+from .generation_command import add_features, add_generation, features, generation
 from .mini import draw_worlds, evaluate_mini, tables
+from .models import add_model, load_model, model_name
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the evaluation.
-
-    Args:
-        arguments: As on the command line; None reads them from there.
-    """
-    parser = argparse.ArgumentParser(prog="python -m jointdit_core.evaluation", description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path("assets/jointdit-mini"), help="(default: %(default)s)")
+def _add_mini(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checker", type=Path, default=Path("assets/label-checker"), help="judge of the prompts (default: %(default)s)"
     )
@@ -32,17 +28,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=20, help="of the generating tasks (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=3.5, help="(default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
-    args = parser.parse_args(arguments)
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pipe = JointDiTPipeline.from_pretrained(args.model, dtype=torch.float32).to(device)
-    pipe.set_progress_bar_config(disable=True)
+
+def _mini(args: argparse.Namespace) -> None:
+    pipe = load_model(args)
     checker = None
     if args.checker.exists():
-        checker = LabelChecker.from_pretrained(args.checker, torch_dtype=torch.float32).to(device)
+        checker = LabelChecker.from_pretrained(args.checker, torch_dtype=torch.float32).to(pipe.device)
     else:
         sys.stderr.write(f"{args.checker} holds no checker, so prompts are not judged; `training checker` makes one\n")
-    worlds = draw_worlds(args.scenes, pipe.config.default_size, device)
+    worlds = draw_worlds(args.scenes, pipe.config.default_size, pipe.device)
     steps = tuple(args.depth_steps)
     report = evaluate_mini(pipe, checker, worlds, steps, args.steps, args.guidance, args.batch_size)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -57,6 +52,61 @@ def main(arguments: list[str] | None = None) -> None:
     text = tables(report) + "\n"
     (args.out / "report.md").write_text(text)
     sys.stdout.write(text)
+
+
+def _add_depth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", choices=DATASETS, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data set, as it is downloaded")
+    parser.add_argument(
+        "--list", type=Path, help="text file of the pairs to measure, in Marigold's form (default: all in the folder)"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the table, JSON and sheets")
+    parser.add_argument("--steps", type=int, default=20, help="(default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=4, help="(default: %(default)s)")
+    parser.add_argument("--limit", type=int, help="measure only the first pairs")
+
+
+def _depth(args: argparse.Namespace) -> None:
+    dataset = DATASETS[args.dataset]
+    if args.list is None and dataset.listed:
+        sys.stderr.write(f"Without --list all of {args.data} is measured, while the paper has {dataset.listed}.\n")
+    pipe = load_model(args)
+    benchmark, picture = benchmark_depth(
+        pipe, args.dataset, args.data, args.steps, args.batch_size, args.list, args.limit
+    )
+    for fault in benchmark.faults:
+        sys.stderr.write(f"left out: {fault.file}: {fault.reason}\n")
+    sys.stdout.write(save_benchmark(benchmark, picture, model_name(args), args.out) + "\n")
+
+
+COMMANDS = {
+    "mini": ("the embedded model's tables on unseen procedural worlds", _add_mini, _mini),
+    "depth": ("depth estimation on NYUv2, ScanNet, KITTI, DIODE or ETH3D", _add_depth, _depth),
+    "generation": ("FID, IS and CLIP score on a prompt list, from text or on depth", add_generation, generation),
+    "features": ("pictures of what the blocks of both branches attend to", add_features, features),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command.
+
+    Args:
+        arguments: As on the command line; None reads them from there. Options without a command are `mini`'s.
+    """
+    parser = argparse.ArgumentParser(prog="python -m jointdit_core.evaluation", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (text, add_options, _) in COMMANDS.items():
+        command = commands.add_parser(name, help=text)
+        add_model(command)
+        add_options(command)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0].startswith("--") and arguments[0] != "--help":
+        arguments = ["mini", *arguments]
+    args = parser.parse_args(arguments)
+    try:
+        COMMANDS[args.command][2](args)
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

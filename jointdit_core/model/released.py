@@ -129,6 +129,30 @@ def to_released(model: JointDiTTransformer2DModel) -> dict[str, torch.Tensor]:
     return {key: torch.cat(tensors) for key, tensors in parts.items()}
 
 
+def new_addons(config: Mapping[str, Any], seed: int) -> dict[str, torch.Tensor]:
+    """Make the add-ons that training starts from: they change nothing yet.
+
+    Args:
+        config: As in `load_released`; LoRA ranks are those it holds, by default the released model's.
+        seed: Of the LoRA's random halves.
+
+    Returns:
+        Float32 tensors under the released names: LoRA A random as peft begins it, everything else 0.
+    """
+    with init_empty_weights():
+        model = JointDiTTransformer2DModel.from_config(config)
+    shapes = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    generator, made = torch.Generator().manual_seed(seed), {}
+    for key, ours in _plan(config)[1].items():
+        if ours[0].endswith(LORA_A):
+            rank, channels = shapes[ours[0]]
+            # Kaiming's uniform with a = sqrt(5).
+            made[key] = (2 * torch.rand(rank, channels, generator=generator) - 1) / channels**0.5
+        else:
+            made[key] = torch.zeros(sum(shapes[name][0] for name in ours), *shapes[ours[0]][1:])
+    return made
+
+
 def _plan(config: Mapping[str, Any]) -> tuple[Plan, Plan]:
     """Spell out which released key becomes which of ours, for FLUX and for the add-ons."""
     flux, addons = {}, {}

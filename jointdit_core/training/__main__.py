@@ -15,6 +15,7 @@ from ..evaluation.checker import train_checker
 from ..model.autoencoder import AutoencoderPatchPCA
 from ..pipeline import JointDiTPipeline
 from ..worlds import VOCABULARY
+from . import full
 from .cache import CacheConfig, LatentPairs, write_cache
 from .fit_autoencoder import fit_autoencoder
 from .loop import TrainConfig, Trainer
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     refine.add_argument("--model", type=Path, required=True, help="folder of the mini; its autoencoder is changed")
     refine.add_argument("--minutes", type=float, default=30, help="how long (default: %(default)s)")
     refine.add_argument("--scenes", type=int, default=1536, help="scenes it learns from (default: %(default)s)")
+    full.add_commands(commands)
     return parser
 
 
@@ -156,6 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     on_a_model = {"train": _train, "text": _train_text, "refiner": _train_refiner}
+    on_a_model |= full.COMMANDS
     if args.command in on_a_model:
         on_a_model[args.command](args)
         return

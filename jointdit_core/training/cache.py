@@ -24,6 +24,7 @@ from transformers import PreTrainedTokenizerFast
 from ..encode import disparity_to_image, encode_images
 from ..model.autoencoder import AutoencoderPatchPCA
 from ..worlds import SceneBatch, batch, captions, cell_labels, label_table, render, sample_scene, to_disparity
+from .shards import PairBatch
 
 CAPTIONS = 4  # differently worded captions kept per scene
 COMPILE_FROM = 128  # scenes; below, compiling the ray caster takes longer than it saves
@@ -189,6 +190,19 @@ class LatentPairs:
     def __len__(self) -> int:
         """N."""
         return len(self.rgb)
+
+    def draw(self, count: int) -> PairBatch:
+        """Draw pairs at random, with torch's global generator of their device.
+
+        Args:
+            count: B.
+
+        Returns:
+            The pairs, each with one of its captions.
+        """
+        rows = torch.randint(len(self), (count,), device=self.rgb.device)
+        wording = torch.randint(self.captions.shape[1], (count,), device=self.rgb.device)
+        return PairBatch(self.rgb[rows], self.depth[rows], self.captions[rows, wording], self.labels[rows])
 
     def token_std(self) -> torch.Tensor:
         """Standard deviation of the packed tokens' channels.

@@ -1,16 +1,17 @@
-"""One resumable, time-boxed training loop, on a CPU or a GPU, or on several of either under torchrun.
+"""One resumable training loop, on a CPU or a GPU, or on several of either under torchrun.
 
-Letters: B pairs, K captions a pair.
+It trains a mini whole, on cached worlds, and what JointDiT adds to FLUX, on prepared pairs whose prompts come embedded.
+
+Letters: B pairs.
 """
 
 from __future__ import annotations
 
-import copy
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
@@ -18,191 +19,195 @@ from accelerate.utils import broadcast
 from diffusers.training_utils import EMAModel
 from tqdm.auto import tqdm
 
+from ..encode import PromptEmbeds
 from ..model.transformer import freeze_backbone
 from ..pipeline import JointDiTPipeline
-from .cache import LatentPairs
-from .mini import forget_origin
-from .muon import Muon
+from .checkpoint import AddonsExport, LossFile, PipelineExport, Progress, keep_trained_only, recover, replace
+from .config import TrainConfig, rate_factor
 from .objective import Objective, TrainedParts
-from .sigmas import MINI_SAMPLING, SigmaSampling
+from .offload import HostMasters, stream_frozen
+from .optimizers import fast_bf16, muon_and_adamw, one_optimizer
+from .shards import PairBatch
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """Numbers of a run.
+class Pairs(Protocol):
+    """Where pairs are drawn from: cached worlds, or pictures that were prepared."""
 
-    Attributes:
-        minutes: Length of this run; the schedule's cooldown ends with it.
-        batch_size: B, over all processes, which divide it evenly.
-        lr_matrix: Learning rate of Muon, which trains the blocks' matrices.
-        lr_other: Learning rate of AdamW, which trains everything else.
-        warmup_steps: Steps of linear warm-up, over all runs.
-        cooldown: Share of this run, at its end, in which the rates fall linearly to zero.
-        ema_decay: Decay of the averaged weights, which are the ones exported.
-        sampling: Distribution of the noise levels.
-        added_only: Freeze FLUX's own weights and the text encoders, as the paper does.
-        semantic: Teach a middle block what the patches show, see `SemanticHead`.
-        distill_guidance: Largest guidance scale taught in one pass; 1 trains plainly.
-        export_minutes: Minutes between exports and checkpoints.
-        compile: Compile the transformer's blocks.
-        seed: Seed of the run.
-    """
+    def __len__(self) -> int:
+        """How many there are."""
 
-    minutes: float
-    batch_size: int = 64
-    lr_matrix: float = 1e-3
-    lr_other: float = 1e-3
-    warmup_steps: int = 100
-    cooldown: float = 0.25
-    ema_decay: float = 0.999
-    sampling: SigmaSampling = MINI_SAMPLING
-    added_only: bool = False
-    semantic: bool = True
-    distill_guidance: float = 1.0
-    export_minutes: float = 10.0
-    compile: bool = True
-    seed: int = 0
-
-
-def make_optimizers(parts: TrainedParts, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the blocks' own matrices, AdamW for embeddings, modulation, LoRA, norms, biases and the text encoders.
-
-    Args:
-        parts: What is trained; frozen parameters are left out.
-        config: The learning rates.
-
-    Returns:
-        The optimizers that have anything to train.
-    """
-    matrices, others = [], []
-    for name, parameter in parts.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        in_block = ".transformer_blocks." in f".{name}" or ".single_transformer_blocks." in f".{name}"
-        plain = in_block and parameter.ndim == 2 and ".lora_" not in name and ".norm" not in name
-        (matrices if plain else others).append(parameter)
-    optimizers: list[torch.optim.Optimizer] = []
-    if matrices:
-        optimizers.append(
-            Muon(
-                matrices,
-                lr=config.lr_matrix,
-                weight_decay=0.01,
-                dtype=torch.bfloat16 if fast_bf16() else torch.float32,
-            )
-        )
-    if others:
-        optimizers.append(
-            torch.optim.AdamW(others, lr=config.lr_other, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-        )
-    return optimizers
-
-
-def rate_factor(config: TrainConfig, step: int, share: float) -> float:
-    """The schedule: linear warm-up by steps, constant, linear cooldown by time.
-
-    Args:
-        config: Warm-up and cooldown.
-        step: Steps done, over all runs.
-        share: Share of this run's time that has passed, in [0, 1].
-
-    Returns:
-        Factor in [0, 1] on every learning rate.
-    """
-    warm = min(1.0, (step + 1) / config.warmup_steps)
-    cool = min(1.0, (1 - share) / config.cooldown) if config.cooldown else 1.0
-    return warm * max(cool, 0.0)
+    def draw(self, count: int) -> PairBatch:
+        """Draw `count` pairs at random, on the accelerator's device."""
 
 
 class Trainer:
     """A run: the parts, their average, the optimizers, and where it all is kept."""
 
-    def __init__(self, pipeline: JointDiTPipeline, config: TrainConfig, state: Path, export: Path):
+    def __init__(
+        self,
+        pipeline: JointDiTPipeline,
+        config: TrainConfig,
+        state: Path,
+        export: Path,
+        empty: PromptEmbeds | None = None,
+    ):
         """Prepare a run, or resume the one in `state`.
 
         Args:
-            pipeline: The model to train; its parts are moved and changed.
+            pipeline: The model to train; its parts are moved and changed. Without text encoders only what JointDiT adds
+                is trained and kept, and `config.added_only` is meant.
             config: The run's numbers.
             state: Folder of the checkpoint.
-            export: Folder of the exported pipeline, averaged weights in float16.
+            export: Folder of the export: the pipeline in float16, or the add-ons of one without text encoders.
+            empty: The empty prompt embedded, for a pipeline without text encoders.
 
         Raises:
             ValueError: If the processes cannot divide the batch evenly.
+            ModuleNotFoundError: If the optimizer needs a package that is not installed.
         """
         self.config, self.state, self.export_folder = config, state, export
-        self.shell = copy.deepcopy(pipeline)  # receives the averaged weights at each export
-        forget_origin(self.shell, self.shell.vae, self.shell.transformer)
-        self.accelerator = Accelerator(mixed_precision="bf16" if fast_bf16() else "no")
+        self.embedded = pipeline.text_encoder is None
+        self.exporter = AddonsExport(pipeline) if self.embedded else PipelineExport(pipeline)
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if fast_bf16() else "no",
+            log_with=[LossFile(config.log), *config.log_with] if config.log else None,
+            project_dir=config.log.parent if config.log else None,
+        )
         processes = self.accelerator.num_processes
         if config.batch_size % processes:
             raise ValueError(f"a batch of {config.batch_size} cannot be shared evenly by {processes} processes")
         torch.manual_seed(config.seed)
         torch.set_float32_matmul_precision("high")
-        parts = TrainedParts(pipeline, config.semantic).train()
-        parts.requires_grad_(True)
-        if config.added_only:
-            parts.requires_grad_(False)
-            freeze_backbone(parts.transformer)
-            if parts.semantic is not None:
-                parts.semantic.requires_grad_(True)
-        ids = pipeline.tokenizer("", padding="max_length", return_tensors="pt").input_ids[0]
-        self.objective = Objective(
-            config.sampling,
-            ids.to(self.accelerator.device),
-            pipeline.tokenizer.unk_token_id,
-            pipeline.transformer.config.guidance_embeds,
-        )
+        parts = self._choose_parts(pipeline)
+        self.objective = self._objective(pipeline, empty)
+        self.masters = self._offload(parts) if config.offload else None
         parts.to(self.accelerator.device)
         if config.distill_guidance > 1:
             self.objective.distill_from(parts, config.distill_guidance)
-        optimizers = make_optimizers(parts, config)
+        if config.optimizer == "muon":
+            optimizers = muon_and_adamw(parts, config.lr_matrix, config.lr_other)
+        else:
+            optimizers = [one_optimizer(config.optimizer, self._trained(parts), config.lr_other)]
         self.rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]  # of this run, whatever was resumed
         self.parts, *self.optimizers = self.accelerator.prepare(parts, *optimizers)
-        self.ema = EMAModel(
-            self.parts.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75, foreach=True
-        )
-        self.progress = Progress()
-        self.accelerator.register_for_checkpointing(self.ema, self.progress)
-        if state.exists():
-            self.accelerator.load_state(str(state))
+        self.progress, self.ema = Progress(), self._average()
+        self._resume()
+        if config.log is not None:
+            plain = {key: str(value) for key, value in asdict(config).items()}
+            self.accelerator.init_trackers("jointdit", config=plain)
         if config.compile:
             # Block by block: two short compilations instead of one of minutes.
             parts.transformer.compile_repeated_blocks(fullgraph=True)
             if self.objective.teacher is not None:
                 self.objective.teacher.transformer.compile_repeated_blocks(fullgraph=True)
 
-    def run(self, load: Callable[[], LatentPairs]) -> None:
-        """Train until the time is up, then checkpoint and export.
+    def _average(self) -> EMAModel | None:
+        """Begin the averaged weights, if they are wanted."""
+        decay = self.config.ema_decay
+        if decay is None:
+            return None
+        return EMAModel(self._kept().values(), decay=decay, use_ema_warmup=True, power=0.75, foreach=True)
+
+    def _resume(self) -> None:
+        """Say what belongs to a checkpoint, and go on from the one that is there."""
+        self.accelerator.register_for_checkpointing(*filter(None, (self.ema, self.progress)))
+        if self.embedded:
+            keep_trained_only(self.accelerator, self._kept)
+        if self.accelerator.is_main_process:
+            recover(self.state)
+        self.accelerator.wait_for_everyone()
+        if self.state.exists():
+            self.accelerator.load_state(str(self.state))
+            if self.masters is not None:
+                self.masters.push()
+
+    def _choose_parts(self, pipeline: JointDiTPipeline) -> TrainedParts:
+        """Say what is trained."""
+        parts = TrainedParts(pipeline, self.config.semantic and not self.embedded).train()
+        parts.requires_grad_(True)
+        if self.config.added_only or self.embedded:
+            parts.requires_grad_(False)
+            freeze_backbone(parts.transformer)
+            if parts.semantic is not None:
+                parts.semantic.requires_grad_(True)
+        if self.config.checkpointing:
+            parts.transformer.enable_gradient_checkpointing()
+        if self.embedded:  # FLUX comes in bfloat16, whose steps are too coarse to add small changes in
+            for parameter in filter(lambda one: one.requires_grad, parts.parameters()):
+                parameter.data = parameter.data.float()
+        return parts
+
+    def _offload(self, parts: TrainedParts) -> HostMasters:
+        """Leave on the card only what a step computes with."""
+        if self.accelerator.num_processes > 1:
+            raise ValueError("offloading is for one process; several would each keep all of it in main memory")
+        stream_frozen(parts)
+        trained = {name: parameter for name, parameter in parts.named_parameters() if parameter.requires_grad}
+        return HostMasters(trained, torch.bfloat16 if self.accelerator.device.type == "cuda" else torch.float32)
+
+    def _trained(self, parts: TrainedParts) -> list[torch.nn.Parameter]:
+        """What the optimizer steps: the masters, if there are any."""
+        if self.masters is not None:
+            return list(self.masters.masters.values())
+        return [parameter for parameter in parts.parameters() if parameter.requires_grad]
+
+    def _objective(self, pipeline: JointDiTPipeline, empty: PromptEmbeds | None) -> Objective:
+        unknown = None
+        if not self.embedded:
+            ids = pipeline.tokenizer("", padding="max_length", return_tensors="pt").input_ids[0]
+            empty, unknown = ids.to(self.accelerator.device), pipeline.tokenizer.unk_token_id
+        return Objective(self.config.sampling, empty, unknown, pipeline.transformer.config.guidance_embeds)
+
+    def _kept(self) -> dict[str, torch.nn.Parameter]:
+        """What an export holds, by name in `TrainedParts`: of FLUX only what is trained."""
+        if self.masters is not None:
+            return self.masters.masters
+        named = self.accelerator.unwrap_model(self.parts).named_parameters()
+        return {name: parameter for name, parameter in named if parameter.requires_grad or not self.embedded}
+
+    def run(self, load: Callable[[], Pairs], on_save: Callable[[Trainer], None] | None = None) -> None:
+        """Train until the time is up or the steps are done, then checkpoint and export.
 
         Args:
             load: Gives the data, on the accelerator's device. It is asked again after each checkpoint, so that worlds
                 which another process has drawn meanwhile are learnt from, too.
+            on_save: Called on the main process after each checkpoint, to look at what was learnt.
         """
         config, start, pairs = self.config, time.monotonic(), load()
         saved, mean_loss = 0.0, None
         bar = tqdm(desc="train", unit="step", initial=self.progress.step, disable=not self.accelerator.is_main_process)
-        while (elapsed := self._agree(time.monotonic() - start)) < 60 * config.minutes:
+        while (elapsed := self.agree(time.monotonic() - start)) < 60 * config.minutes and not self._done():
             loss = self.step(pairs, elapsed / (60 * config.minutes))
             bar.update()
             if self.progress.step % 50 == 0:
                 mean_loss = loss.item() if mean_loss is None else 0.9 * mean_loss + 0.1 * loss.item()
                 bar.set_postfix(loss=f"{mean_loss:.4f}", pairs=self.progress.step * config.batch_size, refresh=False)
-            if elapsed - saved > 60 * config.export_minutes:
-                self.save()
+            by_steps = config.export_steps and self.progress.step % config.export_steps == 0
+            if (by_steps or elapsed - saved > 60 * config.export_minutes) and not self._done():
+                self._save_and_look(on_save)
                 saved = elapsed
                 del pairs  # never two in memory
                 pairs = load()
         bar.close()
-        self.save()
+        self._save_and_look(on_save)
 
-    def _agree(self, seconds: float) -> float:
+    def _done(self) -> bool:
+        return self.config.steps is not None and self.progress.step >= self.config.steps
+
+    def _save_and_look(self, on_save: Callable[[Trainer], None] | None) -> None:
+        self.save()
+        if on_save is not None and self.accelerator.is_main_process:
+            on_save(self)
+        self.accelerator.wait_for_everyone()
+
+    def agree(self, seconds: float) -> float:
         """The first process's clock, so that all of them stop and save at the same step."""
         if self.accelerator.num_processes == 1:
             return seconds  # without waiting for the device
         clock = torch.tensor(seconds, dtype=torch.float64, device=self.accelerator.device)
         return broadcast(clock).item()
 
-    def step(self, pairs: LatentPairs, share: float) -> torch.Tensor:
+    def step(self, pairs: Pairs, share: float) -> torch.Tensor:
         """Do one optimisation step.
 
         Args:
@@ -212,23 +217,27 @@ class Trainer:
         Returns:
             The loss of this process's share, a detached scalar.
         """
-        device = pairs.rgb.device
-        rows = torch.randint(len(pairs), (self.config.batch_size,), device=device)
-        wording = torch.randint(pairs.captions.shape[1], (self.config.batch_size,), device=device)
+        batch = pairs.draw(self.config.batch_size)
         factor = rate_factor(self.config, self.progress.step, share)
         with self.accelerator.autocast():
-            batch = pairs.rgb[rows], pairs.depth[rows], pairs.captions[rows, wording], pairs.labels[rows]
             share = self.accelerator.process_index, self.accelerator.num_processes
-            loss = self.objective(self.parts, *batch, share)
+            loss = self.objective(self.parts, batch.rgb, batch.depth, batch.text, batch.labels, share)
         self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.parts.parameters(), 1.0)
+        clipped = self.parts.parameters() if self.masters is None else self.masters.masters.values()
+        self.accelerator.clip_grad_norm_(clipped, 1.0)
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = factor * rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        self.ema.step(self.parts.parameters())
+        if self.masters is not None:
+            self.masters.push()
+        if self.ema is not None:
+            self.ema.step(self._kept().values())
         self.progress.step += 1
+        if self.config.log is not None:
+            mean = self.accelerator.reduce(loss.detach(), "mean").item()
+            self.accelerator.log({"loss": mean, "rate": factor * self.rates[-1]}, self.progress.step)
         return loss.detach()
 
     def save(self) -> None:
@@ -238,44 +247,10 @@ class Trainer:
         self.accelerator.wait_for_everyone()  # each has written its random state
         if not self.accelerator.is_main_process:
             return
-        _replace(partial, self.state)
-        names = (name for name, _ in self.accelerator.unwrap_model(self.parts).named_parameters())
-        averaged = dict(zip(names, self.ema.shadow_params, strict=True))
-        shell_parts = TrainedParts(self.shell)
-        with torch.no_grad():
-            for name, parameter in shell_parts.named_parameters():
-                parameter.data = averaged[name].detach().cpu().half()
+        replace(partial, self.state)
+        kept = self._kept()
+        if self.ema is not None:
+            kept = dict(zip(kept, self.ema.shadow_params, strict=True))
         partial = self.export_folder.with_name(self.export_folder.name + ".partial")
-        self.shell.save_pretrained(partial, max_shard_size="9MB")
-        _replace(partial, self.export_folder)
-
-
-class Progress:
-    """Steps done over all runs, kept with the checkpoint."""
-
-    def __init__(self) -> None:
-        """Start at nothing done."""
-        self.step = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """Return what `load_state_dict` takes."""
-        return {"step": self.step}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a saved state."""
-        self.step = state["step"]
-
-
-def fast_bf16() -> bool:
-    """Whether bfloat16 arithmetic is fast here: any GPU, or a CPU with instructions for it."""
-    return torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
-def _replace(new: Path, old: Path) -> None:
-    """Put folder `new` in the place of `old`."""
-    outdated = old.with_name(old.name + ".outdated")
-    shutil.rmtree(outdated, ignore_errors=True)
-    if old.exists():
-        old.rename(outdated)
-    new.rename(old)
-    shutil.rmtree(outdated, ignore_errors=True)
+        self.exporter.write(kept, partial)
+        replace(partial, self.export_folder)

@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 import time
 
 import pytest
@@ -86,13 +83,8 @@ def test_the_export_is_the_average_and_runs(pipeline, pairs, tmp_path):
     assert out.image.size == (64, 64)
 
 
-def test_two_processes_train_as_one(tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*command, "-m", "tests.training.two_processes", str(tmp_path)], env=environment, check=True, timeout=300
-    )
-    together = load_file(tmp_path / "state" / "model.safetensors")
+def test_two_processes_train_as_one(two, tmp_path):
+    together = load_file(two / "state" / "model.safetensors")
     alone = two_processes.train(tmp_path / "alone")
     for name, parameter in alone.parts.named_parameters():
         if name in together:  # a shared tensor is kept once

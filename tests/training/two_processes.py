@@ -1,14 +1,16 @@
-"""Three training steps at tiny size under torchrun; the main process writes the weights to the given file."""
+"""A few training steps of the mini and of FLUX's add-ons, and a preparation, at tiny size under torchrun."""
 
 import sys
 from pathlib import Path
 
 import torch
 
+from jointdit_core.training.__main__ import main
 from jointdit_core.training.loop import TrainConfig, Trainer
 from jointdit_core.training.mini import build_mini
 from jointdit_core.worlds import VOCABULARY
 from tests.training.conftest import TINY, learnable_pairs, tiny_vae
+from tests.training.full_scale import three_steps
 
 
 def train(folder: Path, batch_size: int = 8) -> Trainer:
@@ -30,4 +32,6 @@ def train(folder: Path, batch_size: int = 8) -> Trainer:
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1])).accelerator.end_training()
+    train(Path(sys.argv[1]))
+    main(sys.argv[3:])
+    three_steps(Path(sys.argv[2]), "two").accelerator.end_training()
