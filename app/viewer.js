@@ -28,7 +28,8 @@ const draw = async () => {
   home = structuredClone(figure.layout.scene.camera);
   if (gd.layout.meta?.key === figure.layout.meta.key) figure.layout.scene.camera = scene(gd).getCamera();
   figure.layout.autosize = true;
-  figure.data[0].marker.size = Math.min(8, Math.max(0.8, 0.9 * gd.clientWidth / figure.layout.meta.side));
+  const marker = figure.data[0].marker; // a surface has none
+  if (marker) marker.size = Math.min(8, Math.max(0.8, 0.9 * gd.clientWidth / figure.layout.meta.side));
   await window.Plotly.react(gd, figure.data, figure.layout);
   if (!gd.dataset.adopted) { gd.dataset.adopted = '1'; gd.on('plotly_afterplot', () => fit(gd)); steady(scene(gd)); }
   fit(gd);

@@ -1,0 +1,170 @@
+"""How quick the page is, on the embedded model: `python -m tests.page.times` prints a table.
+
+Everything is taken inside the browser, by its own clock: from the event of a click to the frame that shows what it was
+for. Software draws the 3D view where there is no graphics card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable
+from statistics import median
+
+from playwright.sync_api import Browser, expect
+
+from tests.page.desk import IMAGE, MAKE, TEXT, Desk, browsing, private, served
+from tests.trust.studio import Server
+
+# Until a condition holds after an event, in seconds: `const took = await until(event, condition)`.
+UNTIL = """window.until = (event, holds) => new Promise((done) => document.addEventListener(event, () => {
+  const start = performance.now();
+  const look = () => holds() ? done((performance.now() - start) / 1000) : requestAnimationFrame(look);
+  look();
+}, { once: true, capture: true }));"""
+# The first moment at which a click on another tab has opened it.
+READY = """(() => {
+  const tab = () => [...document.querySelectorAll('[role=tab]')].find((tab) => tab.innerText.startsWith('Image'));
+  const look = () => {
+    if (tab()?.getAttribute('aria-selected') === 'true') { window.ready_s = performance.now() / 1000; return; }
+    tab()?.click();
+    requestAnimationFrame(look);
+  };
+  look();
+})();"""
+PAINTED = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000"
+DRAWN = "() => Number(document.querySelector('#viewer .js-plotly-plot').dataset.drawn)"
+# Frames of a view that is being turned, each waited for until its pixels are there.
+TURN = """async (frames) => {
+  const scene = document.querySelector('#viewer .js-plotly-plot')._fullLayout.scene._scene;
+  const gl = scene.glplot.gl, pixel = new Uint8Array(4), took = [];
+  for (let i = 0; i <= frames; i++) {
+    scene.camera.view.rotate(scene.camera.view.lastT() + 1, 0.03, 0.01, 0);
+    const start = performance.now();
+    scene.glplot.redraw();
+    gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);
+    if (i) took.push((performance.now() - start) / 1000);
+    await new Promise(requestAnimationFrame);
+  }
+  return took;
+}"""
+# Counts the pictures that come while a run lasts.
+COUNT = """() => {
+  window.came = { rgb: 0, depth: 0 };
+  for (const name of Object.keys(window.came))
+    new MutationObserver(() => { window.came[name] += 1; }).observe(
+      document.querySelector('#' + name), { subtree: true, attributes: true, attributeFilter: ['src'] });
+}"""
+
+
+def timed(desk: Desk, event: str, holds: str, act: Callable[[], object]) -> float:
+    """Seconds from an event to the frame in which a condition holds (JavaScript), when `act` is done."""
+    desk.page.evaluate(UNTIL)
+    desk.page.evaluate(f"([event, n]) => {{ window.took = until(event, () => {holds}); }}", [event, desk.drawn])
+    act()
+    return desk.page.evaluate("() => window.took")
+
+
+def drawing(desk: Desk, event: str, act: Callable[[], object]) -> float:
+    """Seconds from an event to the 3D view that is drawn for it."""
+    return timed(desk, event, f"({DRAWN})() > n", act)
+
+
+def loading(browser: Browser, server: Server) -> tuple[float, float]:
+    """Seconds to the first paint and until a click works, in a browser that has never been here."""
+    context = private(browser)
+    page = context.new_page()
+    page.add_init_script(READY)
+    page.goto(server.url)
+    page.wait_for_function("() => window.ready_s")
+    took = page.evaluate(PAINTED), page.evaluate("() => window.ready_s")
+    context.close()
+    return took
+
+
+def opening(desk: Desk, number: int) -> float:
+    """Seconds from the click on a ready example to its 3D view."""
+    return drawing(desk, "click", desk("#gallery .thumbnail-item").nth(number).click)
+
+
+def lifting(desk: Desk, slider: int, value: float) -> float:
+    """Seconds from a change of a lift control to the 3D view that follows it."""
+    return drawing(desk, "input", lambda: desk("#lift input[type=range]").nth(slider).fill(str(value)))
+
+
+def turning(desk: Desk, frames: int) -> list[float]:
+    """Seconds of each frame of a view that is being turned."""
+    return desk.page.evaluate(TURN, frames)
+
+
+def points(desk: Desk) -> int:
+    """How many points the 3D view shows."""
+    return desk.page.evaluate("() => document.querySelector('#viewer .js-plotly-plot')._fullData[0].x.length")
+
+
+def stopping(desk: Desk, after: int) -> float:
+    """Seconds from Stop to its answer, in a run that has done some steps."""
+    desk.button(MAKE[TEXT]).click()
+    expect(desk.status).to_have_text(re.compile(rf"^Step ([{after}-9]|\d\d+) of"))
+    stopped = "document.querySelector('#runbar [role=status]').innerText.startsWith('Stopped')"
+    return timed(desk, "click", stopped, desk("#stop").click)
+
+
+def previews(desk: Desk, steps: int) -> dict[str, int]:
+    """How many pictures and depth maps a run of some steps shows, its result included."""
+    desk.open(TEXT, settings=True)
+    desk.set("Steps", steps)
+    desk.page.evaluate(COUNT)
+    desk.run(TEXT)
+    return desk.page.evaluate("() => window.came")
+
+
+def all_times(browser: Browser, server: Server, rounds: int) -> list[tuple[str, str, str]]:
+    """Measure everything: what, the median of the rounds, and the most it may be."""
+    loads = [loading(browser, server) for _ in range(rounds)]
+    desk = Desk(private(browser), server.url)
+    lifting(desk, 2, 0)  # no edges cut: each pixel is a point
+    opened = [opening(desk, 1 + number % 2) for number in range(rounds + 1)][1:]
+    count, turned = points(desk), turning(desk, 2 * rounds)
+    changed = [lifting(desk, 0, 50 + number) for number in range(rounds)]
+    desk("#lift").get_by_label("Surface").check()
+    desk.page.wait_for_timeout(2000)
+    solid, turned_solid = [opening(desk, 1 + number % 2) for number in range(rounds)], turning(desk, 2 * rounds)
+    desk("#lift").get_by_label("Surface").uncheck()
+    came = previews(desk, 20)
+    desk.set("Steps", 100)
+    stops = [stopping(desk, 2 + number % 3) for number in range(rounds)]
+    desk.open(IMAGE)
+    desk.close()
+
+    def row(what: str, seconds: list[float], most: float) -> tuple[str, str, str]:
+        return what, f"{median(seconds):.2f} s", f"{most:g} s"
+
+    return [
+        row("first paint", [paint for paint, _ in loads], 2),
+        row("interactive", [ready for _, ready in loads], 4),
+        row(f"3D view of {count} points, from the click on an example", opened, 2.5),
+        row("a turned frame of it", turned, 0.35),
+        row("3D view as a surface", solid, 2.5),
+        row("a turned frame of it", turned_solid, 0.35),
+        row("a lift control", changed, 0.5),
+        row("Stop", stops, 1),
+        ("pictures / depth maps shown in 20 steps", f"{came['rgb']} / {came['depth']}", "10 or more"),
+    ]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured; the median is told")
+    rounds = parser.parse_args().rounds
+    with served() as server, browsing() as browser:
+        table = all_times(browser, server, rounds)
+    print(f"On {os.cpu_count()} cores, median of {rounds}:\n")
+    for what, measured, most in (("what", "measured", "at most"), *table):
+        print(f"{what:60}{measured:>12}{most:>14}")
+
+
+if __name__ == "__main__":
+    main()
