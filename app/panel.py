@@ -77,11 +77,11 @@ def result_panel() -> Results:
                 estimate = gr.Button("Estimate camera", elem_id="estimate", **SMALL)
             scene = gr.HTML(html_template="", js_on_load=viewer.CHANNEL, visible="hidden")
     with gr.Row(elem_id="below"):
+        with gr.Column(elem_id="lift"):
+            lift, clip, solid = _lift_controls()
         with gr.Column(elem_id="take"):
             caption = gr.HTML(words.EMPTY, elem_id="caption")
             downloads, parallax, copy_link = _downloads()
-        with gr.Column(elem_id="lift"):
-            lift, clip, solid = _lift_controls()
     look = gr.Textbox("spectral", visible=False)  # how depth is coloured, see `shown.colored`
     combined = f"(name, clip) => name + (clip ? '{CLIPPED}' + clip : '')"
     gr.on([colormap.input, clip.input], None, [colormap, clip], look, js=combined, **QUIET)

@@ -72,6 +72,7 @@ def image_tab(studio: Studio) -> Tab:
             image_mode=None,
             sources=["upload", "webcam", "clipboard"],
             height=230,
+            elem_id="picture",
             buttons=[],
             placeholder="Drop a picture here, click to choose one,\nor paste it",
         )

@@ -16,11 +16,12 @@ from playwright.sync_api import expect
 from tests.page.desk import Desk
 
 
-@pytest.fixture
-def idle(desk, server):
-    """A page with a ready result; what is done with it must not ask the model."""
-    jobs = server.health()["jobs"]
-    yield desk
+@pytest.fixture(scope="module")
+def idle(visitor, server):
+    """One page with a ready result for all tests here; what is done with it must not ask the model."""
+    jobs, one = server.health()["jobs"], Desk(visitor, server.url)
+    yield one
+    one.close()
     assert server.health()["jobs"] == jobs
 
 
@@ -72,43 +73,6 @@ def test_the_first_view_is_the_photos_own_and_tells_pixel_and_relative_depth(idl
     assert 1 <= float(pixel[3]) < 8
 
 
-def test_lift_controls_redraw_and_keep_the_camera_until_it_is_reset(idle):
-    desk = idle
-    home = desk.eye()
-    desk.drag(60, 15)
-    turned = desk.eye()
-    assert np.abs(turned - home).max() > 0.01
-    count = "() => document.querySelector('#viewer .js-plotly-plot')._fullData[0].x.length"
-    before = desk.page.evaluate(count)
-    for slider, value in ((0, 80), (1, 4), (2, 0), (3, 4096)):  # field of view, far / near, edge cut, points
-        with desk.redrawing():
-            desk("#lift input[type=range]").nth(slider).fill(str(value))
-        np.testing.assert_allclose(desk.eye(), turned, atol=1e-6)
-    assert desk.page.evaluate(count) <= 4096 < before
-    for switch in ("Surface", "No sky"):
-        with desk.redrawing():
-            desk("#lift").get_by_label(switch).check()
-        np.testing.assert_allclose(desk.eye(), turned, atol=1e-6)
-    assert desk.page.evaluate("() => document.querySelector('#viewer .js-plotly-plot')._fullData[0].type") == "mesh3d"
-    canvas = desk.canvas()
-    assert len(np.unique(canvas.reshape(-1, 3) // 8, axis=0)) > 30, "the surface is drawn"
-    desk.button("Reset view").click()
-    desk.page.wait_for_timeout(300)
-    np.testing.assert_allclose(desk.eye(), home, atol=1e-6)
-
-
-def test_twenty_updates_lose_no_webgl_context(idle):
-    """Chromium warns on the console when it takes a context away, which the page's fixture would not forgive."""
-    desk = idle
-    same = "() => { window.kept ??= document.querySelector('#viewer canvas'); return kept.isConnected; }"
-    for number in range(20):
-        assert desk.page.evaluate(same), "the view is drawn where it was"
-        with desk.redrawing():
-            desk("#lift input[type=range]").nth(0).fill(str(40 + number))
-    lost = "() => document.querySelector('#viewer .js-plotly-plot')._fullLayout.scene._scene.glplot.gl.isContextLost()"
-    assert desk.page.evaluate(same) and not desk.page.evaluate(lost)
-
-
 def test_every_file_can_be_taken_home(idle):
     desk = idle
     names = {}
@@ -143,3 +107,41 @@ def take(desk: Desk, name: str) -> tuple[str, bytes]:
     with desk.page.expect_download() as download:
         desk(f"#file-{name}").click()
     return download.value.suggested_filename, download.value.path().read_bytes()
+
+
+def test_lift_controls_redraw_and_keep_the_camera_until_it_is_reset(idle):
+    desk = idle
+    home = desk.eye()
+    desk.drag(60, 15)
+    turned = desk.eye()
+    assert np.abs(turned - home).max() > 0.01
+    count = "() => document.querySelector('#viewer .js-plotly-plot')._fullData[0].x.length"
+    before = desk.page.evaluate(count)
+    for slider, value in ((0, 80), (1, 4), (2, 0), (3, 4096)):  # field of view, far / near, edge cut, points
+        with desk.redrawing():
+            desk("#lift input[type=range]").nth(slider).fill(str(value))
+        np.testing.assert_allclose(desk.eye(), turned, atol=1e-6)
+    assert desk.page.evaluate(count) <= 4096 < before
+    for switch in ("Surface", "No sky"):
+        with desk.redrawing():
+            desk("#lift").get_by_label(switch).check()
+        np.testing.assert_allclose(desk.eye(), turned, atol=1e-6)
+    assert desk.page.evaluate("() => document.querySelector('#viewer .js-plotly-plot')._fullData[0].type") == "mesh3d"
+    canvas = desk.canvas()
+    assert len(np.unique(canvas.reshape(-1, 3) // 8, axis=0)) > 30, "the surface is drawn"
+    desk.button("Reset view").click()
+    desk.page.wait_for_timeout(300)
+    np.testing.assert_allclose(desk.eye(), home, atol=1e-6)
+
+
+def test_twenty_updates_lose_no_webgl_context(idle):
+    """Chromium warns on the console when it takes a context away, which the page's fixture would not forgive."""
+    desk = idle
+    desk("#lift input[type=range]").nth(3).fill("4096")  # quick to draw
+    same = "() => { window.kept ??= document.querySelector('#viewer canvas'); return kept.isConnected; }"
+    for number in range(20):
+        assert desk.page.evaluate(same), "the view is drawn where it was"
+        with desk.redrawing():
+            desk("#lift input[type=range]").nth(0).fill(str(40 + number))
+    gone = "() => document.querySelector('#viewer .js-plotly-plot')._fullLayout.scene._scene.glplot.gl.isContextLost()"
+    assert desk.page.evaluate(same) and not desk.page.evaluate(gone)

@@ -1,0 +1,102 @@
+"""Bad input is told in a sentence beside the control it is about, before anything runs, and nothing is lost."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Locator, expect
+
+from tests.page.desk import DEPTH, IMAGE, MAKE, TEXT, Desk
+
+
+def png(image: Image.Image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+def npy(values: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    np.save(content, values)
+    return content.getvalue()
+
+
+def claiming(width: int, height: int) -> bytes:
+    """A small PNG that says it is a huge one."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return png(Image.new("RGB", (8, 8)))[:8] + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+
+
+COLOURFUL = png(Image.fromarray(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)))
+HOLES = np.full((32, 32), np.nan, np.float32)
+
+
+def beside(control: Locator, sentence: str) -> None:
+    """The sentence stands in the control's own block, in sight."""
+    expect(control.get_by_text(sentence)).to_be_visible()
+
+
+def test_what_is_missing_is_told_where_it_belongs(desk, server):
+    jobs = server.health()["jobs"]
+    desk.prompt.fill("   ")
+    desk.button(MAKE[TEXT]).click()
+    beside(desk("#prompt"), "Please type a prompt first.")
+    expect(desk("#stop")).to_be_disabled()
+    desk.open(IMAGE)
+    desk.button(MAKE[IMAGE]).click()
+    beside(desk("#picture"), "Please choose a picture first.")
+    desk.button("Many pictures").click()
+    desk.button("Estimate all").click()
+    beside(desk("#many-files"), "Please choose some pictures first.")
+    desk.open(DEPTH)
+    desk.button(MAKE[DEPTH]).click()
+    beside(desk("#depth-file"), "Please choose a depth map first.")
+    assert server.health()["jobs"] == jobs
+
+
+def test_numbers_out_of_range_are_told_beside_them(desk):
+    desk.open(TEXT, settings=True)
+    desk.page.get_by_label("New seed each run").locator("visible=true").uncheck()
+    desk.control("Seed").fill("")
+    desk.control("Seed").press("Tab")
+    desk.button(MAKE[TEXT]).click()
+    block = desk("#controls .block:visible").filter(has=desk.page.get_by_label("Seed", exact=True)).last
+    beside(block, "The seed must be a whole number")
+    expect(desk.prompt).not_to_be_empty()
+
+
+@pytest.mark.parametrize(
+    ("tab", "place", "content", "sentence"),
+    [
+        (IMAGE, "#picture", b"no picture at all", "not a PNG, JPEG or WebP"),
+        (IMAGE, "#picture", claiming(30_000, 30_000), "megapixels"),
+        (IMAGE, "#picture", COLOURFUL[: len(COLOURFUL) // 2], "damaged or cut short"),
+        (DEPTH, "#depth-file", COLOURFUL, "is coloured"),
+        (DEPTH, "#depth-file", npy(HOLES), "not numbers (NaN)"),
+        (DEPTH, "#depth-file", npy(np.ones((32, 32))), "the same value everywhere"),
+    ],
+)
+def test_a_bad_file_is_told_as_it_comes_and_when_it_is_used(files, tab, place, content, sentence):
+    desk = files
+    desk.open(tab)
+    name = "file.npy" if content.startswith(b"\x93NUMPY") else "file.png"
+    upload = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+    desk(f"{place} input[type=file]").first.set_input_files(upload)
+    beside(desk(place), sentence)
+    desk.button(MAKE[tab]).click()
+    beside(desk(place), sentence)
+    desk(place).get_by_label("Remove").or_(desk(place).get_by_label("Clear")).first.click()
+
+
+@pytest.fixture(scope="module")
+def files(visitor, server):
+    """One page for all files, since each is to harm no other."""
+    one = Desk(visitor, server.url)
+    yield one
+    one.complaints = [each for each in one.complaints if "Failed to load resource" not in each]
+    one.close()
