@@ -59,8 +59,8 @@ class Shown:
         if result is None:
             return SAME
         if solid:
-            return viewer.surface(checked(result.lift_mesh, lifting(*controls)), result.key)
-        return viewer.figure(checked(result.lift, lifting(*controls)), result.key)
+            return viewer.surface(checked(result.lift_mesh, lifting(*controls)), result)
+        return viewer.figure(checked(result.lift, lifting(*controls)), result)
 
     def files(self, result: Result | None, *controls: Any) -> tuple:
         """Write the result's files for the download buttons; an animation made before is no longer theirs.

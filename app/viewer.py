@@ -13,6 +13,7 @@ import base64
 import json
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from gradio.components.plot import PlotData
@@ -21,10 +22,12 @@ from PIL import Image
 from jointdit_core import PointCloud
 from jointdit_core.geometry.camera import Intrinsics
 from jointdit_core.geometry.lift import Mesh
+from jointdit_core.results import Result
 
 SCALE = 0.25  # plotly world units per near-plane distance
 GROUPS, COLORS_PER_GROUP = 16, 256  # two-stage palette: 256 colours alone are visibly posterised
 PALETTE_SIZE = GROUPS * COLORS_PER_GROUP
+MOST_PAINTED = 3 * 2**20  # values of a picture that is quantised whole
 HOVER = (
     "pixel (%{customdata[0]:.0f}, %{customdata[1]:.0f})<br>depth %{y:.2f} × the nearest"
     "<br><i>relative, not metres</i><extra></extra>"
@@ -61,6 +64,20 @@ def _median_cut(colors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]
     return np.asarray(row, np.uint16)[0], palette
 
 
+_PALETTES: WeakKeyDictionary[Result, tuple[np.ndarray, np.ndarray]] = WeakKeyDictionary()  # gone with their results
+
+
+def _painted(cloud: PointCloud, result: Result) -> tuple[np.ndarray, np.ndarray]:
+    """Quantise a cloud's colours; those of an ordinary picture once for all its lifts, since it takes longest."""
+    if result.image.size > MOST_PAINTED:
+        return quantize(cloud.colors)
+    if (known := _PALETTES.get(result)) is None:
+        index, palette = quantize(result.image.reshape(-1, 3))
+        known = _PALETTES[result] = index.reshape(result.image.shape[:2]), palette
+    x, y = cloud.pixel.T
+    return known[0][y, x], known[1]
+
+
 def photo_camera(points: np.ndarray) -> dict[str, Any]:
     """Return plotly's camera for the photo's own view: at the origin, looking along depth, turning about the middle."""
     middle = float(np.median(points[:, 2])) if len(points) else 1.0
@@ -71,17 +88,17 @@ def photo_camera(points: np.ndarray) -> dict[str, Any]:
     }
 
 
-def figure(cloud: PointCloud, key: str) -> str:
+def figure(cloud: PointCloud, result: Result) -> str:
     """Draw a point cloud.
 
     Args:
         cloud: the points.
-        key: names the result; the page keeps the camera while it stays the same.
+        result: what they were lifted from; the page keeps the camera while its key stays the same.
 
     Returns:
         The figure's JSON, data and layout, as plotly.js reads it.
     """
-    index, palette = quantize(cloud.colors)
+    index, palette = _painted(cloud, result)
     marker = {
         "symbol": "square",
         "line": {"width": 0},
@@ -92,10 +109,10 @@ def figure(cloud: PointCloud, key: str) -> str:
     }
     trace = {"type": "scatter3d", "mode": "markers", "marker": marker}
     side = max(len(np.unique(line)) for line in cloud.pixel.T)  # points along the longer side
-    return _figure(trace, cloud.points, cloud.pixel, cloud.intrinsics, {"key": key, "side": side})
+    return _figure(trace, cloud.points, cloud.pixel, cloud.intrinsics, {"key": result.key, "side": side})
 
 
-def surface(mesh: Mesh, key: str) -> str:
+def surface(mesh: Mesh, result: Result) -> str:
     """Draw a surface in the photo's own colours, unlit; arguments and result are those of `figure`."""
     i, j, k = mesh.faces.T
     trace = {
@@ -108,7 +125,7 @@ def surface(mesh: Mesh, key: str) -> str:
         "lighting": {"ambient": 1, "diffuse": 0, "specular": 0, "fresnel": 0},
     }
     pixel = mesh.uv * (mesh.intrinsics.width, mesh.intrinsics.height)  # floored to whole ones when they are sent
-    return _figure(trace, mesh.vertices, pixel, mesh.intrinsics, {"key": key})
+    return _figure(trace, mesh.vertices, pixel, mesh.intrinsics, {"key": result.key})
 
 
 def _figure(

@@ -92,9 +92,9 @@ def test_no_sky_and_smooth_steps_change_what_is_lifted(result):
 
 def test_only_sky_is_refused_in_a_sentence(studio, result, tmp_path):
     sky = dataclasses.replace(result, disparity=np.zeros((40, 56), np.float32), folder=tmp_path)
-    for ask in (studio.view, studio.files, studio.parallax):
+    for ask, *solid in ((studio.view, False), (studio.view, True), (studio.files,), (studio.parallax,)):
         with pytest.raises(gr.Error, match="only sky"):
-            ask(sky, *LOOK[:4], True, False)
+            ask(sky, *solid, *LOOK[:4], True, False)
 
 
 def test_parallax_is_made_when_asked_and_offered_for_download(studio, result, tmp_path):
