@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -16,6 +17,16 @@ from jointdit_core.presets import Preset, Task
 QUALITIES = [("Draft", "draft"), ("Standard", "standard"), ("Fine", "fine")]
 PICTURE = {"interactive": False, "format": "png", "buttons": ["fullscreen"]}
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+class Upload(gr.Image):
+    """A picture that only our own checks open: where Gradio cannot open one, it tells its visitor nothing."""
+
+    is_template = True  # drawn as the image it is
+
+    def preprocess(self, payload: Any) -> str | None:
+        """Return the path of what was uploaded."""
+        return payload.path if payload is not None and payload.path else super().preprocess(payload)
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ def text_tab(studio: Studio) -> Tab:
 def image_tab(studio: Studio) -> Tab:
     """Draw the tab Image -> depth."""
     with gr.Tab(words.TASK_TITLES["depth_estimation"], id="depth_estimation"):
-        image = gr.Image(
+        image = Upload(
             label="Image",
             type="filepath",
             image_mode=None,

@@ -18,6 +18,17 @@ const steady = (s) => {
   const view = s.camera.view, rotate = view.rotate.bind(view);
   view.rotate = (t, dx, dy, dz) => { rotate(t, dx, dy, dz); view.idle(t + 0.1); };
 };
+// The arrow keys turn the view, too.
+const TURNS = { ArrowLeft: [0.1, 0], ArrowRight: [-0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] };
+const keyed = (gd) => {
+  Object.assign(gd, { tabIndex: 0, role: 'group', ariaLabel: '3D view, which the arrow keys turn' });
+  gd.addEventListener('keydown', (event) => {
+    const turn = TURNS[event.key], view = scene(gd)?.camera.view;
+    if (!turn || !view) return;
+    event.preventDefault();
+    view.rotate(view.lastT() + 1, ...turn, 0);
+  });
+};
 let home = null;
 const draw = async () => {
   const value = props.value;
@@ -31,7 +42,12 @@ const draw = async () => {
   const marker = figure.data[0].marker; // a surface has none
   if (marker) marker.size = Math.min(8, Math.max(0.8, 0.9 * gd.clientWidth / figure.layout.meta.side));
   await window.Plotly.react(gd, figure.data, figure.layout);
-  if (!gd.dataset.adopted) { gd.dataset.adopted = '1'; gd.on('plotly_afterplot', () => fit(gd)); steady(scene(gd)); }
+  if (!gd.dataset.adopted) {
+    gd.dataset.adopted = '1';
+    gd.on('plotly_afterplot', () => fit(gd));
+    steady(scene(gd));
+    keyed(gd);
+  }
   fit(gd);
   gd.dataset.drawn = String(Number(gd.dataset.drawn || 0) + 1);
 };

@@ -46,6 +46,7 @@ def take(browser: Browser, address: str, folder: Path) -> None:
             desk.button("Use this image").click()
             expect(desk.page.get_by_role("tab", name=IMAGE)).to_have_attribute("aria-selected", "true")
             desk.open(IMAGE, settings=True)
+            desk.page.set_viewport_size({"width": LAPTOP[0], "height": 960})  # settings and their square in one
             desk.set("Looseness", 0.3)
             desk.run(IMAGE)
             desk.drag(-70, 30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
@@ -121,6 +122,11 @@ def test_the_main_job_needs_no_mouse(desk):
         desk.page.keyboard.press("Tab")
     assert reached == stops
     assert unseen == []
+    home = desk.eye()
+    desk("#viewer [tabindex]").focus()
+    desk.page.keyboard.press("ArrowLeft")
+    desk.page.wait_for_timeout(300)
+    assert np.abs(desk.eye() - home).max() > 0.01
     desk.page.get_by_role("radio", name="Draft").locator("visible=true").focus()
     desk.page.keyboard.press("Space")
     desk.page.keyboard.press("Tab")
