@@ -138,7 +138,10 @@ LIFT_HELP = {  # of the controls beside the downloads
     "No sky": "Leaves out what is farthest away.",
     "Smooth 8-bit": "Smooths the stair-steps of a depth map of 8 bits.",
 }
-BUTTON_HELP = {  # by element, for the small buttons that have no room for a line of their own
+BUTTON_HELP = {  # by element, for what has no room for a line of its own
+    "surprise": "Writes another prompt out of the mini's world.",
+    "estimate-all": "Estimates the depth of all these pictures with the settings above.",
+    "colours": "How depth is coloured.",
     "stop": "Stops the run; its last preview stays.",
     "compare": "Lays picture and depth over each other under a slider.",
     "use-image": "Takes this picture to the tab Image → depth.",
