@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 
@@ -17,16 +16,6 @@ from jointdit_core.presets import Preset, Task
 QUALITIES = [("Draft", "draft"), ("Standard", "standard"), ("Fine", "fine")]
 PICTURE = {"interactive": False, "format": "png", "buttons": ["fullscreen"]}
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
-
-
-class Upload(gr.Image):
-    """A picture that only our own checks open: where Gradio cannot open one, it tells its visitor nothing."""
-
-    is_template = True  # drawn as the image it is
-
-    def preprocess(self, payload: Any) -> str | None:
-        """Return the path of what was uploaded."""
-        return payload.path if payload is not None and payload.path else super().preprocess(payload)
 
 
 @dataclass(frozen=True)
@@ -77,7 +66,7 @@ def text_tab(studio: Studio) -> Tab:
 def image_tab(studio: Studio) -> Tab:
     """Draw the tab Image -> depth."""
     with gr.Tab(words.TASK_TITLES["depth_estimation"], id="depth_estimation"):
-        image = Upload(
+        image = gr.Image(
             label="Image",
             type="filepath",
             image_mode=None,
@@ -87,6 +76,9 @@ def image_tab(studio: Studio) -> Tab:
             buttons=[],
             placeholder="Drop a picture here, click to choose one,\nor paste it",
         )
+        # Only our own checks open it: where Gradio cannot open a picture, it tells the visitor nothing. Set here, since
+        # a class derived from Gradio's writes a file beside its source.
+        image.preprocess = lambda upload: upload and upload.path
         controls = _run_controls("Estimate depth", studio.preset, "depth_estimation", given="picture")
         with gr.Accordion("Many pictures", open=False):
             files = gr.File(
