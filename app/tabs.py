@@ -46,7 +46,7 @@ def text_tab(studio: Studio) -> Tab:
     """Draw the tab Text -> RGB + depth."""
     shown = studio.examples[0].settings if studio.examples else None  # what the page opens with
     with gr.Tab(words.TASK_TITLES["joint_generation"], id="joint_generation"):
-        surprise = gr.Button("Surprise me", size="sm", elem_id="surprise") if studio.knows_words else None
+        surprise = gr.Button("Surprise me", size="sm") if studio.knows_words else None
         prompt = gr.Textbox(
             value=shown.prompt if shown else None,
             label="Prompt",

@@ -139,7 +139,6 @@ LIFT_HELP = {  # of the controls beside the downloads
     "Smooth 8-bit": "Smooths the stair-steps of a depth map of 8 bits.",
 }
 BUTTON_HELP = {  # by element, for what has no room for a line of its own
-    "surprise": "Writes another prompt out of the mini's world.",
     "estimate-all": "Estimates the depth of all these pictures with the settings above.",
     "colours": "How depth is coloured.",
     "stop": "Stops the run; its last preview stays.",
