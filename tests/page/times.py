@@ -18,12 +18,12 @@ from tests.page.desk import IMAGE, MAKE, TEXT, Desk, browsing, private, served
 from tests.trust.studio import Server
 
 # Until a condition holds after an event, in seconds: `const took = await until(event, condition)`.
-UNTIL = """window.until = (event, holds) => new Promise((done, fail) => document.addEventListener(event, () => {
+UNTIL = """() => { window.until = (event, holds) => new Promise((done, fail) => document.addEventListener(event, () => {
   const start = performance.now();
   const look = () => holds() ? done((performance.now() - start) / 1000) : requestAnimationFrame(look);
   look();
   setTimeout(() => fail(new Error('nothing came of it in 30 seconds')), 30000);
-}, { once: true, capture: true }));"""
+}, { once: true, capture: true })); }"""
 # The first moment at which a click on another tab has opened it.
 READY = """(() => {
   const tab = () => [...document.querySelectorAll('[role=tab]')].find((tab) => tab.innerText.startsWith('Image'));
