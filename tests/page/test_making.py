@@ -9,9 +9,18 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from app.examples import find_examples
 from jointdit_core.geometry.export import write_png16
 from tests.page.desk import DEPTH, IMAGE, TEXT, Desk, link
 from tests.page.times import previews
+
+
+@pytest.fixture(scope="module")
+def shared(visitor, server):
+    """One page for the tests that start nothing from what the page shows at first."""
+    one = Desk(visitor, server.url)
+    yield one
+    one.close()
 
 
 def upload(desk: Desk, path, where: str = "[role=tabpanel]:visible") -> None:
@@ -54,7 +63,8 @@ def test_three_tabs_share_one_panel_and_hand_their_results_on(visitor, server):
     desk.close()
 
 
-def test_a_picture_comes_by_file_camera_and_clipboard_and_keeps_its_size(desk, tmp_path):
+def test_a_picture_comes_by_file_camera_and_clipboard_and_keeps_its_size(shared, tmp_path):
+    desk = shared
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = 24  # FocalLengthIn35mmFilm
     x, y = np.meshgrid(np.arange(150), np.arange(100))
@@ -84,7 +94,8 @@ def test_a_picture_comes_by_file_camera_and_clipboard_and_keeps_its_size(desk, t
     expect(shown).to_be_visible()
 
 
-def test_a_depth_map_is_read_as_told_and_shown_so(desk, tmp_path):
+def test_a_depth_map_is_read_as_told_and_shown_so(shared, tmp_path):
+    desk = shared
     ramp = np.tile(np.linspace(0, 1, 96, dtype=np.float32), (64, 1))
     desk.open(DEPTH)
     upload(desk, write_png16(tmp_path / "ramp.png", ramp))
@@ -162,7 +173,8 @@ def test_previews_come_as_it_runs_and_stop_leaves_the_last(desk):
     expect(desk("#stop")).to_be_disabled()
 
 
-def test_many_pictures_give_one_archive(desk, tmp_path):
+def test_many_pictures_give_one_archive(shared, tmp_path):
+    desk = shared
     paths = [tmp_path / "p0.png", tmp_path / "p1.png"]
     for number, path in enumerate(paths):
         Image.new("RGB", (64, 48), (120 * number, 60, 60)).save(path)
@@ -179,9 +191,8 @@ def test_many_pictures_give_one_archive(desk, tmp_path):
 
 
 @pytest.mark.parametrize("task", ["joint_generation", "depth_to_image"])
-def test_an_example_opens_ready_and_restores_its_settings(desk, server, task):
-    from app.examples import find_examples
-
+def test_an_example_opens_ready_and_restores_its_settings(shared, server, task):
+    desk = shared
     number, example = [(n, one) for n, one in enumerate(find_examples()) if n and one.settings.task == task][0]
     jobs = server.health()["jobs"]
     with desk.redrawing():

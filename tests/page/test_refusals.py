@@ -46,7 +46,17 @@ def beside(control: Locator, sentence: str) -> None:
     expect(control.get_by_text(sentence)).to_be_visible()
 
 
-def test_what_is_missing_is_told_where_it_belongs(desk, server):
+@pytest.fixture(scope="module")
+def shared(visitor, server):
+    """One page for all, since nothing that is refused is to harm what comes next."""
+    one = Desk(visitor, server.url)
+    yield one
+    one.complaints = [each for each in one.complaints if "Failed to load resource" not in each]
+    one.close()
+
+
+def test_what_is_missing_is_told_where_it_belongs(shared, server):
+    desk = shared
     jobs = server.health()["jobs"]
     desk.prompt.fill("   ")
     desk.button(MAKE[TEXT]).click()
@@ -64,8 +74,10 @@ def test_what_is_missing_is_told_where_it_belongs(desk, server):
     assert server.health()["jobs"] == jobs
 
 
-def test_numbers_out_of_range_are_told_beside_them(desk):
+def test_numbers_out_of_range_are_told_beside_them(shared):
+    desk = shared
     desk.open(TEXT, settings=True)
+    desk.prompt.fill("a red ball")
     desk.page.get_by_label("New seed each run").locator("visible=true").uncheck()
     desk.control("Seed").fill("")
     desk.control("Seed").press("Tab")
@@ -87,8 +99,8 @@ def test_numbers_out_of_range_are_told_beside_them(desk):
     ],
     ids=["no picture", "too many pixels", "cut short", "coloured", "holes", "flat"],
 )
-def test_a_bad_file_is_told_as_it_comes_and_when_it_is_used(files, tab, place, content, sentence):
-    desk = files
+def test_a_bad_file_is_told_as_it_comes_and_when_it_is_used(shared, tab, place, content, sentence):
+    desk = shared
     desk.open(tab)
     name = "file.npy" if content.startswith(b"\x93NUMPY") else "file.png"
     upload = {"name": name, "mimeType": "image/png" if name.endswith("png") else "", "buffer": content}
@@ -99,12 +111,3 @@ def test_a_bad_file_is_told_as_it_comes_and_when_it_is_used(files, tab, place, c
     while not desk(f"{place} input[type=file]").count():  # the sentence goes first, then the file
         desk(place).get_by_label(re.compile("Clear|Remove")).first.click()
         desk.page.wait_for_timeout(200)
-
-
-@pytest.fixture(scope="module")
-def files(visitor, server):
-    """One page for all files, since each is to harm no other."""
-    one = Desk(visitor, server.url)
-    yield one
-    one.complaints = [each for each in one.complaints if "Failed to load resource" not in each]
-    one.close()
