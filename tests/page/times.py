@@ -7,14 +7,15 @@ for. Software draws the 3D view where there is no graphics card.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import median
 
 from playwright.sync_api import Browser, expect
 
-from tests.page.desk import IMAGE, MAKE, TEXT, Desk, browsing, private, served
+from tests.page.desk import MAKE, TEXT, Desk, browsing, private, served
 from tests.trust.studio import Server
 
 # Until a condition holds after an event, in seconds: `const took = await until(event, condition)`.
@@ -80,7 +81,7 @@ def loading(browser: Browser, server: Server) -> tuple[float, float]:
     page = context.new_page()
     page.add_init_script(READY)
     page.goto(server.url)
-    page.wait_for_function("() => window.ready_s")
+    page.wait_for_function("() => window.ready_s && performance.getEntriesByName('first-contentful-paint').length")
     took = page.evaluate(PAINTED), page.evaluate("() => window.ready_s")
     context.close()
     return took
@@ -123,39 +124,35 @@ def previews(desk: Desk, steps: int) -> dict[str, int]:
     return desk.page.evaluate("() => window.came")
 
 
-def all_times(browser: Browser, server: Server, rounds: int) -> list[tuple[str, str, str]]:
+def all_times(browser: Browser, server: Server, rounds: int) -> Iterator[tuple[str, str, str]]:
     """Measure everything: what, the median of the rounds, and the most it may be."""
-    loads = [loading(browser, server) for _ in range(rounds)]
-    desk = Desk(private(browser), server.url)
-    lifting(desk, 2, 0)  # no edges cut: each pixel is a point
-    opened = [opening(desk, 1 + number % 2) for number in range(rounds + 1)][1:]
-    count, turned = points(desk), [turning(desk) for _ in range(rounds)]
-    changed = [lifting(desk, 0, 50 + number) for number in range(rounds)]
-    desk("#lift").get_by_label("Surface").check()
-    desk.page.wait_for_timeout(2000)
-    solid = [opening(desk, 1 + number % 2) for number in range(rounds)]
-    turned_solid = [turning(desk) for _ in range(rounds)]
-    desk("#lift").get_by_label("Surface").uncheck()
-    came = previews(desk, 20)
-    desk.set("Steps", 100)
-    stops = [stopping(desk, 2 + number % 3) for number in range(rounds)]
-    desk.open(IMAGE)
-    desk.close()
 
     def row(what: str, seconds: list[float], most: float) -> tuple[str, str, str]:
         return what, f"{median(seconds):.2f} s", f"{most:g} s"
 
-    return [
-        row("first paint", [paint for paint, _ in loads], 2),
-        row("interactive", [ready for _, ready in loads], 4),
-        row(f"3D view of {count} points, from the click on an example", opened, 2.5),
-        row("a turned frame of it", turned, 0.35),
-        row("3D view as a surface", solid, 2.5),
-        row("a turned frame of it", turned_solid, 0.35),
-        row("a lift control", changed, 0.5),
-        row("Stop", stops, 1),
-        ("pictures / depth maps shown in 20 steps", f"{came['rgb']} / {came['depth']}", "10 or more"),
-    ]
+    loads = [loading(browser, server) for _ in range(rounds)]
+    yield row("first paint", [paint for paint, _ in loads], 2)
+    yield row("interactive", [ready for _, ready in loads], 4)
+
+    desk = Desk(private(browser), server.url)
+    lifting(desk, 2, 0)  # no edges cut: each pixel is a point
+    opened = [opening(desk, 1 + number % 2) for number in range(rounds + 1)][1:]
+    yield row(f"3D view of {points(desk)} points, from the click on an example", opened, 2.5)
+    yield row("a turned frame of it", [turning(desk) for _ in range(rounds)], 0.35)
+    yield row("a lift control", [lifting(desk, 0, 50 + number) for number in range(rounds)], 0.5)
+
+    surface = desk("#lift").get_by_label("Surface")
+    drawing(desk, "click", surface.check)
+    yield row("3D view as a surface", [opening(desk, 1 + number % 2) for number in range(rounds)], 2.5)
+    yield row("a turned frame of it", [turning(desk) for _ in range(rounds)], 0.35)
+    yield row("a lift control", [lifting(desk, 0, 60 + number) for number in range(rounds)], 0.5)
+    drawing(desk, "click", surface.uncheck)
+
+    came = previews(desk, 20)
+    yield "pictures / depth maps shown in 20 steps", f"{came['rgb']} / {came['depth']}", "10 or more"
+    desk.set("Steps", 100)
+    yield row("Stop", [stopping(desk, 2 + number % 3) for number in range(rounds)], 1)
+    desk.close()
 
 
 def main() -> None:
@@ -163,11 +160,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured; the median is told")
     rounds = parser.parse_args().rounds
-    with served() as server, browsing() as browser:
-        table = all_times(browser, server, rounds)
     print(f"On {os.cpu_count()} cores, median of {rounds}:\n")
-    for what, measured, most in (("what", "measured", "at most"), *table):
-        print(f"{what:60}{measured:>12}{most:>14}")
+    with served() as server, browsing() as browser:
+        for row in itertools.chain([("what", "measured", "at most")], all_times(browser, server, rounds)):
+            print("{:62}{:>12}{:>12}".format(*row), flush=True)
 
 
 if __name__ == "__main__":
