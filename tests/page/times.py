@@ -97,7 +97,7 @@ def lifting(desk: Desk, slider: int, value: float) -> float:
     return drawing(desk, "input", lambda: desk("#lift input[type=range]").nth(slider).fill(str(value)))
 
 
-def turning(desk: Desk, frames: int = 10) -> float:
+def turning(desk: Desk, frames: int = 5) -> float:
     """Seconds of a frame of a view that is being turned."""
     return desk.page.evaluate(TURN, frames)
 
