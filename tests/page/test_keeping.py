@@ -1,4 +1,4 @@
-"""Rows 14 and 15: settings that come back; the same tasks for programs and on the command line."""
+"""Settings that come back; the same tasks for programs and on the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows 17 and 18: small and large screens, light and dark, keyboard and screen reader, and no other machine."""
+"""Small and large screens, light and dark, keyboard and screen reader."""
 
 from __future__ import annotations
 

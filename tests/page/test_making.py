@@ -1,4 +1,4 @@
-"""Rows 1 to 5, 12, 13 and 16: three tabs, what they are given, how they run."""
+"""Three tabs: what they are given, how they run, what comes of it."""
 
 from __future__ import annotations
 

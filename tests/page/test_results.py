@@ -1,4 +1,4 @@
-"""Rows 6 to 11: what is done with a result, all of it without the model."""
+"""What is done with a result, all of it without the model."""
 
 from __future__ import annotations
 
