@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, expect, sync_playwright
 
+from jointdit_core.presets import PRESETS
 from jointdit_core.results import Settings
 from tests.trust.studio import FREE, Server
 
@@ -30,6 +31,7 @@ FLAGS = [
 LAPTOP, PHONE = (1366, 768), (390, 844)
 TEXT, IMAGE, DEPTH = "Text → RGB + depth", "Image → depth", "Depth → image"  # the tabs
 MAKE = {TEXT: "Generate RGB + depth", IMAGE: "Estimate depth", DEPTH: "Generate image"}  # their buttons
+USUAL = PRESETS["mini"].tasks["joint_generation"]  # what the page runs with unless told otherwise
 PATIENCE_MS = 30_000
 REFUSED = "status of 422"  # how Gradio sends what is shown beside a control, which the browser notes as an error
 
@@ -61,7 +63,7 @@ def private(browser: Browser, size: tuple[int, int] = LAPTOP) -> BrowserContext:
 
 def link(prompt: str = "a red ball", seed: int = 7, steps: int = 8) -> str:
     """What follows the address to open the page with settings of its first tab."""
-    return f"?settings={quote(Settings('joint_generation', prompt, seed, steps, 3.5, 'mini').text())}"
+    return f"?settings={quote(Settings('joint_generation', prompt, seed, steps, USUAL.guidance_scale, 'mini').text())}"
 
 
 class Desk:

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Locator, expect
 
-from tests.page.desk import IMAGE, LAPTOP, PHONE, TEXT, Desk, browsing, link, private, served
+from tests.page.desk import IMAGE, LAPTOP, PHONE, TEXT, USUAL, Desk, browsing, link, private, served
 from tests.trust.studio import ROOT
 
 MOST_BYTES = 350_000
@@ -34,7 +34,7 @@ def take(browser: Browser, address: str, folder: Path) -> None:
     """Take all pictures."""
     for name, look, size in (("page", "light", LAPTOP), ("page-dark", "dark", LAPTOP), ("page-phone", "light", PHONE)):
         context = private(browser, size)
-        desk = Desk(context, address, f"{link(PROMPT, SEED, 20)}&__theme={look}")
+        desk = Desk(context, address, f"{link(PROMPT, SEED, USUAL.steps['standard'])}&__theme={look}")
         desk.run(TEXT)
         expect(desk.button("RGB · PNG")).to_be_enabled()
         if name == "page-dark":

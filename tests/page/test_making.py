@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from app.examples import find_examples
 from jointdit_core.geometry.export import write_png16
-from tests.page.desk import DEPTH, IMAGE, TEXT, Desk, link
+from tests.page.desk import DEPTH, IMAGE, TEXT, USUAL, Desk, link
 from tests.page.times import previews
 
 
@@ -134,9 +134,9 @@ def test_a_used_seed_is_shown_and_makes_the_same_again(visitor, server):
     desk.set("Seed", 7)
     desk.run(TEXT)
     np.testing.assert_array_equal(desk.picture("rgb"), first)
-    for quality, steps in (("Draft", "8"), ("Fine", "40"), ("Standard", "20")):
-        desk.page.get_by_text(quality).locator("visible=true").click()
-        expect(desk.control("Steps")).to_have_value(steps)
+    for quality in ("draft", "fine", "standard"):
+        desk.page.get_by_text(quality.capitalize()).locator("visible=true").click()
+        expect(desk.control("Steps")).to_have_value(str(USUAL.steps[quality]))
     desk.close()
 
 
