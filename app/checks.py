@@ -55,6 +55,16 @@ class Checks:
         return verdict(inputs.check_guidance, value, self.preset.max_guidance)
 
 
+def picture(path: str | None) -> dict:
+    """Check a picture as soon as it is there."""
+    return verdict(reading.read_image, path)
+
+
+def depth_map(path: str | None, kind: str, polarity: str) -> tuple:
+    """Check a depth map as soon as it is there, or is read otherwise."""
+    return RIGHT if path is None else verdict(reading.read_depth, path, kind, polarity), RIGHT, RIGHT
+
+
 def verdict(check: Callable, *arguments: Any) -> dict:
     """Return what shows a check's `ValueError` beside the control it is about."""
     try:

@@ -54,12 +54,13 @@ class Shown:
         result = variants[names.index(chosen)]
         return result.image, colored(result.disparity, colormap), words.caption(result), result
 
-    def view(self, result: Result | None, *controls: Any) -> Any:
-        """Lift the result into 3D; the controls are those of `lifting`."""
+    def view(self, result: Result | None, solid: bool, *controls: Any) -> Any:
+        """Lift the result into 3D, as a surface if it is to be solid; the controls are those of `lifting`."""
         if result is None:
             return SAME
-        cloud = checked(result.lift, lifting(*controls))
-        return viewer.figure(cloud, result.key)
+        if solid:
+            return viewer.surface(checked(result.lift_mesh, lifting(*controls)), result)
+        return viewer.figure(checked(result.lift, lifting(*controls)), result)
 
     def files(self, result: Result | None, *controls: Any) -> tuple:
         """Write the result's files for the download buttons; an animation made before is no longer theirs.

@@ -72,9 +72,13 @@ def image_tab(studio: Studio) -> Tab:
             image_mode=None,
             sources=["upload", "webcam", "clipboard"],
             height=230,
+            elem_id="picture",
             buttons=[],
             placeholder="Drop a picture here, click to choose one,\nor paste it",
         )
+        # Only our own checks open it: where Gradio cannot open a picture, it tells the visitor nothing. Set here, since
+        # a class derived from Gradio's writes a file beside its source.
+        image.preprocess = lambda upload: upload and upload.path
         controls = _run_controls("Estimate depth", studio.preset, "depth_estimation", given="picture")
         with gr.Accordion("Many pictures", open=False):
             files = gr.File(
@@ -84,7 +88,7 @@ def image_tab(studio: Studio) -> Tab:
                 height=110,
                 elem_id="many-files",
             )
-            start = gr.Button("Estimate all")
+            start = gr.Button("Estimate all", elem_id="estimate-all")
             archive = gr.DownloadButton("All depth maps · ZIP", visible=False)
         return Tab(*controls, image=image, many=(files, start, archive))
 
@@ -93,14 +97,15 @@ def depth_tab(studio: Studio) -> Tab:
     """Draw the tab Depth -> image."""
     with gr.Tab(words.TASK_TITLES["depth_to_image"], id="depth_to_image"):
         file = gr.File(label="Depth map · PNG or NPY", file_types=[".png", ".npy"], height=100, elem_id="depth-file")
-        preview = gr.Image(label="As read: near is white", visible=False, height=120, elem_id="as-read", **PICTURE)
+        preview = gr.Image(label="As read", visible=False, height=120, elem_id="as-read", **PICTURE)
         kinds = [("Relative (disparity)", reading.RELATIVE), ("Metric (distance)", reading.LINEAR)]
-        kind = _segments(kinds, reading.RELATIVE, "What the values are")
+        kind = _segments(kinds, reading.RELATIVE, "What the values are", words.KIND_HELP)
         polarities = [("Near is bright", reading.NEAR_IS_BRIGHT), ("Near is dark", reading.NEAR_IS_DARK)]
-        polarity = _segments(polarities, reading.NEAR_IS_BRIGHT, "Which end is near")
+        polarity = _segments(polarities, reading.NEAR_IS_BRIGHT, "Which end is near", words.POLARITY_HELP)
         prompt = gr.Textbox(
             label="Prompt",
-            placeholder="what the picture should show",
+            info="What the picture shows; the depth says where.",
+            placeholder="a wooden house in the snow",
             lines=2,
             max_lines=4,
             max_length=inputs.MAX_PROMPT_CHARS,
@@ -109,10 +114,11 @@ def depth_tab(studio: Studio) -> Tab:
         return Tab(*controls, prompt=prompt, depth=(file, kind, polarity, preview))
 
 
-def _segments(choices: list[tuple[str, str]], value: str, label: str) -> gr.Radio:
+def _segments(choices: list[tuple[str, str]], value: str, label: str, info: str) -> gr.Radio:
     """Draw a choice as one bar of segments, in a row of its own: beside a prompt it would get into its box."""
+    how = {"show_label": False, "elem_classes": "segments", "interactive": True}
     with gr.Row():
-        return gr.Radio(choices, value=value, label=label, show_label=False, elem_classes="segments", interactive=True)
+        return gr.Radio(choices, value=value, label=label, info=info, **how)
 
 
 def _run_controls(action: str, preset: Preset, task: Task, given: str = "") -> tuple:
@@ -122,11 +128,12 @@ def _run_controls(action: str, preset: Preset, task: Task, given: str = "") -> t
     """
     defaults = preset.tasks[task]
     steps_of = {quality: defaults.steps[quality] for _, quality in QUALITIES}
-    quality = _segments(QUALITIES, "standard", "Quality")
+    quality = _segments(QUALITIES, "standard", "Quality", words.quality_help(list(steps_of.values())))
     button = gr.Button(action, variant="primary", size="lg")
     with gr.Accordion("Settings", open=False, elem_classes="settings"):
         with gr.Row(elem_classes="pair"):
-            seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=inputs.MAX_SEED, min_width=80)
+            same = "Same seed, same result."
+            seed = gr.Number(0, label="Seed", info=same, precision=0, minimum=0, maximum=inputs.MAX_SEED, min_width=80)
             randomize = gr.Checkbox(True, label="New seed each run", min_width=80)
         steps = gr.Slider(
             1, 100, steps_of["standard"], step=1, label="Steps", info="More steps, more detail, more time."
@@ -147,7 +154,9 @@ def _run_controls(action: str, preset: Preset, task: Task, given: str = "") -> t
             looseness.change(None, looseness, js=words.move_start(given), **QUIET)
         if not given:
             choices = [(words.size_title(*each), inputs.size_name(*each)) for each in preset.sizes]
-            size = gr.Dropdown(choices, value=choices[0][1], label="Size", filterable=False)
+            size = gr.Dropdown(
+                choices, value=choices[0][1], label="Size", info="Of the picture, in pixels.", filterable=False
+            )
         if given != "picture":
             variants = gr.Slider(
                 1, inputs.MAX_VARIANTS, 1, step=1, label="Variants", info="Made one after another, from seeds in a row."

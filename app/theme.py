@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import gradio as gr
 
+from app import words
+
 CSS = Path(__file__).with_name("style.css")
-JS = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
+SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
+JS = SCRIPT.replace("BUTTON_HELP", json.dumps(words.BUTTON_HELP))
 
 
 def theme() -> gr.themes.Base:

@@ -118,15 +118,64 @@ def title(model: str, status: str) -> str:
     )
 
 
-SQUARE = """<svg viewBox="-82 -6 264 124" role="img" aria-label="Noise levels on the way from the start to the result">
+KIND_HELP = "Disparity is largest for what is near, distance for what is far."
+POLARITY_HELP = "Check it in the picture above: what is near must be white."
+
+
+def quality_help(steps: list[int]) -> str:
+    """Return the line over the choice of a quality."""
+    *few, most = steps
+    return f"Better takes longer: {', '.join(map(str, few))} or {most} steps."
+
+
+LIFT_HELP = {  # of the controls beside the downloads
+    "Field of view °": "How wide the camera sees, across the longer side. Estimate camera guesses it.",
+    "Far / near": "How many times as far the farthest point is as the nearest.",
+    "Edge cut %": "Leaves out points between two surfaces where depth jumps by more; 0 keeps all.",
+    "Points": "How many points at most: fewer turn faster. Files keep to it, too.",
+    "Clip colours %": "Of the depth picture: so many pixels at each end get the end's colour.",
+    "Surface": "Draws a closed surface in place of points.",
+    "No sky": "Leaves out what is farthest away.",
+    "Smooth 8-bit": "Smooths the stair-steps of a depth map of 8 bits.",
+}
+BUTTON_HELP = {  # by element, for what has no room for a line of its own
+    "estimate-all": "Estimates the depth of all these pictures with the settings above.",
+    "colours": "How depth is coloured.",
+    "stop": "Stops the run; its last preview stays.",
+    "compare": "Lays picture and depth over each other under a slider.",
+    "use-image": "Takes this picture to the tab Image → depth.",
+    "use-depth": "Takes this depth, at full precision, to the tab Depth → image.",
+    "reset": "Turns back to the photo's own view.",
+    "estimate": "Reads field of view and far / near off the flat surfaces in the picture.",
+    "file-rgb": "The picture, with prompt, seed and settings inside: drop it on Image → depth to have them back.",
+    "file-stereo": "Left and right eye's views side by side.",
+    "file-anaglyph": "Both eyes' views in one picture, for red-cyan glasses.",
+    "make-parallax": "A short moving picture of a camera that sways; takes some seconds.",
+    "file-parallax": "A short moving picture of a camera that sways.",
+    "file-depth_png": "Relative depth in 65,536 steps, near is bright.",
+    "file-depth_npy": "Relative depth as numbers (NumPy, float32), 1 is nearest.",
+    "file-depth_exr": "Relative depth as numbers for compositing (OpenEXR).",
+    "file-normals": "Which way each surface faces, as colours.",
+    "file-points": "Coloured points, as lifted here.",
+    "file-mesh": "Textured surface for Blender, browsers and games.",
+    "file-mesh_obj": "The same surface as OBJ with material and texture.",
+    "file-camera": "The camera's intrinsics as JSON.",
+    "file-everything": "All these files in one archive.",
+    "file-settings": "Everything that made this result, as JSON.",
+    "copy-link": "Copies an address that opens this page with these settings.",
+}
+
+
+SQUARE = """<svg viewBox="-86 -6 272 122" role="img" aria-label="Noise levels on the way from the start to the result">
 <rect width="100" height="100"/>
-<text x="-5" y="4" class="end">depth from picture</text>
-<text x="105" y="4">both are made</text>
-<text x="-5" y="104" class="end">clean result</text>
-<text x="105" y="104">picture from depth</text>
+<text x="-9" y="4" class="end">depth from picture</text>
+<text x="109" y="4">both are made</text>
+<text x="-9" y="104" class="end">clean result</text>
+<text x="109" y="104">picture from depth</text>
 <text x="50" y="113" class="mid axis">noise in picture →</text>
 <text transform="translate(-6 52) rotate(-90)" class="mid axis">noise in depth →</text>
-<line x1="0" y1="100" x2="{x}" y2="{y}"/><circle cx="{x}" cy="{y}" r="4.5"/><circle cx="0" cy="100" r="2.5"/></svg>"""
+<line x1="0" y1="100" x2="{x}" y2="{y}"/><circle cx="{x}" cy="{y}" r="4.5"/><circle cx="0" cy="100" r="2.5"/></svg>
+<p>From the start, the large dot, to the result.</p>"""
 
 
 def noise_square(given: str) -> str:

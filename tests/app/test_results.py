@@ -20,22 +20,28 @@ from tests.app.parts import LOOK, generate, last_of, visitor
 
 
 def test_view_and_files_wait_for_a_result(studio):
-    assert studio.view(None, *LOOK) is SAME
+    assert studio.view(None, False, *LOOK) is SAME
     assert all(part is SAME for part in studio.files(None, *LOOK))
 
 
 def test_view_follows_the_lift_controls_and_keeps_its_key(studio, result):
-    figures = [
-        json.loads(studio.view(result, fov, 8.0, 0.0, points, False, False)) for fov, points in ((55, 65536), (80, 500))
-    ]
+    asked = ((55, 65536), (80, 500))
+    figures = [json.loads(studio.view(result, False, fov, 8.0, 0.0, most, False, False)) for fov, most in asked]
     metas = [figure["layout"]["meta"] for figure in figures]
     assert metas[0]["key"] == metas[1]["key"] and [round(meta["fov_deg"]) for meta in metas] == [55, 80]
     assert metas[1]["side"] < metas[0]["side"] == 56
 
 
+def test_a_solid_view_is_a_surface_of_the_same_world(studio, result):
+    points, solid = (json.loads(studio.view(result, each, *LOOK)) for each in (False, True))
+    assert [figure["data"][0]["type"] for figure in (points, solid)] == ["scatter3d", "mesh3d"]
+    assert points["data"][0]["x"] == solid["data"][0]["x"] and points["layout"]["scene"] == solid["layout"]["scene"]
+    assert points["data"][0]["customdata"] == solid["data"][0]["customdata"]
+
+
 def test_lift_controls_out_of_range_are_refused_in_a_sentence(studio, result):
     with pytest.raises(gr.Error, match="fov_deg"):
-        studio.view(result, 500.0, *LOOK[1:])
+        studio.view(result, False, 500.0, *LOOK[1:])
 
 
 def test_an_edge_cut_of_zero_keeps_every_point():
@@ -86,9 +92,9 @@ def test_no_sky_and_smooth_steps_change_what_is_lifted(result):
 
 def test_only_sky_is_refused_in_a_sentence(studio, result, tmp_path):
     sky = dataclasses.replace(result, disparity=np.zeros((40, 56), np.float32), folder=tmp_path)
-    for ask in (studio.view, studio.files, studio.parallax):
+    for ask, *solid in ((studio.view, False), (studio.view, True), (studio.files,), (studio.parallax,)):
         with pytest.raises(gr.Error, match="only sky"):
-            ask(sky, *LOOK[:4], True, False)
+            ask(sky, *solid, *LOOK[:4], True, False)
 
 
 def test_parallax_is_made_when_asked_and_offered_for_download(studio, result, tmp_path):

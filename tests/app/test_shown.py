@@ -36,7 +36,7 @@ def test_estimated_camera_of_a_room_sets_the_lift_controls(studio, result):
     fov_deg, far_over_near = studio.estimate_camera(room)
     assert fov_deg == pytest.approx(60, abs=5) and far_over_near == pytest.approx(ratio, rel=0.15)
     assert 2 * far_over_near % 1 == 0
-    studio.view(room, fov_deg, far_over_near, *LOOK[2:])
+    studio.view(room, False, fov_deg, far_over_near, *LOOK[2:])
 
 
 def test_a_field_of_view_from_the_photo_is_kept_by_the_estimate(studio, tmp_path):
@@ -54,7 +54,7 @@ def test_a_field_of_view_from_the_photo_is_kept_by_the_estimate(studio, tmp_path
 
 def test_the_lift_takes_the_sliders_whatever_the_photo_says(studio, result):
     photo = dataclasses.replace(result, fov_deg=30.0)
-    assert json.loads(studio.view(photo, 80.0, *LOOK[1:]))["layout"]["meta"]["fov_deg"] == pytest.approx(80)
+    assert json.loads(studio.view(photo, False, 80.0, *LOOK[1:]))["layout"]["meta"]["fov_deg"] == pytest.approx(80)
 
 
 def test_a_camera_that_cannot_be_told_leaves_the_controls(studio, result):

@@ -8,16 +8,23 @@ import json
 import numpy as np
 import pytest
 
+from app import viewer
 from app.viewer import SCALE, empty, figure, quantize
 from jointdit_core import lift
 from jointdit_core.geometry.lift import project
+from jointdit_core.results import LiftSettings, Result, Settings
 
 
 @pytest.fixture(scope="module")
-def cloud():
+def result():
     y, x = np.mgrid[0:48, 0:64]
     image = np.stack([4 * x, 5 * y, 2 * (x + y)], axis=-1).astype(np.uint8)
-    return lift(image, (y / 47).astype(np.float32), fov_deg=70, edge_threshold=None)
+    return Result(image, (y / 47).astype(np.float32), Settings("lift", "", 0, 0, None, ""))
+
+
+@pytest.fixture(scope="module")
+def cloud(result):
+    return result.lift(LiftSettings(fov_deg=70, edge_threshold=None))
 
 
 def decoded(spec):
@@ -25,24 +32,24 @@ def decoded(spec):
     return values.reshape([int(side) for side in spec["shape"].split(", ")])
 
 
-def test_arrays_are_typed_and_small(cloud):
-    trace = json.loads(figure(cloud, "k"))["data"][0]
+def test_arrays_are_typed_and_small(cloud, result):
+    trace = json.loads(figure(cloud, result))["data"][0]
     kinds = {name: trace[name]["dtype"] for name in ("x", "y", "z", "customdata")}
     assert kinds == {"x": "f4", "y": "f4", "z": "f4", "customdata": "u2"}
     assert trace["marker"]["color"]["dtype"] == "u2" and len(trace["marker"]["colorscale"]) == 4096
     assert trace["marker"]["symbol"] == "square"
 
 
-def test_axes_are_right_forward_up_and_hover_knows_the_pixel(cloud):
-    trace = json.loads(figure(cloud, "k"))["data"][0]
+def test_axes_are_right_forward_up_and_hover_knows_the_pixel(cloud, result):
+    trace = json.loads(figure(cloud, result))["data"][0]
     drawn = np.stack([decoded(trace[name]) for name in "xyz"], axis=-1)
     np.testing.assert_array_equal(drawn, cloud.points[:, [0, 2, 1]] * [1, 1, -1])
     np.testing.assert_array_equal(decoded(trace["customdata"]), cloud.pixel)
     assert "relative, not metres" in trace["hovertemplate"]
 
 
-def test_first_view_is_the_photos_own(cloud):
-    layout = json.loads(figure(cloud, "k"))["layout"]
+def test_first_view_is_the_photos_own(cloud, result):
+    layout = json.loads(figure(cloud, result))["layout"]
     camera, scene = layout["scene"]["camera"], layout["scene"]
     assert set(camera["eye"].values()) == {0.0}
     assert camera["center"]["x"] == camera["center"]["z"] == 0 < camera["center"]["y"]
@@ -55,12 +62,12 @@ def test_first_view_is_the_photos_own(cloud):
     np.testing.assert_allclose(project(cloud.points * SCALE, cloud.intrinsics), cloud.pixel + 0.5, atol=1e-3)
 
 
-def test_the_view_is_the_same_world_whatever_the_lift(cloud):
+def test_the_view_is_the_same_world_whatever_the_lift(cloud, result):
     disparity = np.linspace(0, 0.01, 48 * 64, dtype=np.float32).reshape(48, 64)
     far = lift(np.zeros((48, 64, 3), np.uint8), disparity, far_over_near=40)
     ratios = []
     for one in (cloud, far):
-        scene = json.loads(figure(one, "k"))["layout"]["scene"]
+        scene = json.loads(figure(one, result))["layout"]["scene"]
         low, high = scene["xaxis"]["range"]
         ratios.append(scene["aspectratio"]["x"] / (high - low))
     assert ratios[0] == pytest.approx(ratios[1])
@@ -75,6 +82,14 @@ def test_palette_keeps_colours():
     assert index.dtype == np.uint16 and palette.shape == (4096, 3)
     error = np.mean((palette[index].astype(float) - colors) ** 2)
     assert 10 * np.log10(255**2 / error) > 33
+
+
+def test_colours_are_the_pictures_whether_it_is_quantised_whole_or_not(cloud, result, monkeypatch):
+    for most in (viewer.MOST_PAINTED, 0):
+        monkeypatch.setattr(viewer, "MOST_PAINTED", most)
+        marker = json.loads(figure(cloud, result))["data"][0]["marker"]
+        palette = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for _, colour in marker["colorscale"]])
+        assert np.abs(palette[decoded(marker["color"])] - cloud.colors.astype(int)).mean() < 2
 
 
 def test_palette_of_one_colour_is_exact():
