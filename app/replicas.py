@@ -100,10 +100,10 @@ class Replicas:
             self.has_failed = time.monotonic() - last_seen > self.config.start_s
 
     def close(self) -> None:
-        """End the replicas, and the cluster if it is our own."""
+        """End the cluster and the replicas if they are our own; those of a joined one stay for its other pages."""
         self._closed.set()
         self._watcher.join(LAST_LOOK_S)  # a look that is under way when Ray goes would crash the process
-        stop(self.config)
+        ray.shutdown()
 
 
 def _listen(response: Any, arrived: queue.SimpleQueue) -> None:
@@ -126,17 +126,10 @@ def deploy(config: Config, loading: Loading, folder: Path) -> Replicas:
         _await_replicas(config)
         return Replicas(config, handle, handle.facts.remote().result(timeout_s=config.start_s))
     except BaseException as error:
-        stop(config)
+        ray.shutdown()
         if isinstance(error, ValueError) and "validation error" in str(error):
             raise ValueError(f"[{config.preset}]: {_first_of(error)}") from None
         raise
-
-
-def stop(config: Config) -> None:
-    """End the replicas, and with them the cluster if it is our own."""
-    if config.address != LOCAL:
-        serve.delete(config.preset)
-    ray.shutdown()
 
 
 def running(preset: str) -> int:
