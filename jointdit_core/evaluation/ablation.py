@@ -39,7 +39,7 @@ class Variant:
     Attributes:
         name: Its name in the table.
         adaptive_weights: Form of Eq. 6: "released", "paper" or "off".
-        unbalanced: Whether the branches' noise levels are drawn apart.
+        unbalanced: Whether noise levels are drawn as in Fig. 3c; else both from f, each on its own.
     """
 
     name: str

@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--joint-share", type=float, default=0.5, help="share of pairs with equal noise levels")
     train.add_argument("--frozen", action="store_true", help="train only what JointDiT adds, as the paper does")
-    train.add_argument("--balanced", action="store_true", help="ablation: both noise levels always equal")
+    train.add_argument("--balanced", action="store_true", help="ablation: both noise levels from f, each on its own")
     train.add_argument("--no-semantic", action="store_true", help="ablation: no labels of the worlds beside the loss")
 
     refine = commands.add_parser("refiner", help="teach the decoder of a trained mini to polish what the mini makes")

@@ -102,7 +102,7 @@ def add_train_flux(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--adaptive-weights", choices=get_args(WeightForm), default="released", help="ablation, for new add-ons"
     )
-    parser.add_argument("--balanced", action="store_true", help="ablation: both noise levels always equal")
+    parser.add_argument("--balanced", action="store_true", help="ablation: both noise levels from f, each on its own")
     parser.add_argument("--compile", action="store_true", help="compile the transformer's blocks")
     parser.add_argument("--seed", type=int, default=0)
 

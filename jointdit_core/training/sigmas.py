@@ -22,8 +22,9 @@ class SigmaSampling:
         uniform: Draw f from a uniform instead of a normal before its shift. The paper's f all but never draws above
             0.99, where sampling starts and where a model trained from nothing has to learn what the prompt says.
         noise_share: Share of the draws from f that are exactly 1; 0 in the paper.
-        unbalanced: Draw pairs off the diagonal, too; False is the ablation's balanced sampling.
-        joint_share: Share of the pairs on the diagonal, the others going half to each side; 0.5 in the paper.
+        unbalanced: False draws both levels from f, each on its own: the paper's ablation.
+        joint_share: Share of the pairs with one level for both branches; of the others, half have either branch
+            from g. 0.5 in the paper.
     """
 
     shift_noisy: float = 3.1582
@@ -65,16 +66,13 @@ def sample_sigmas(
 
     Returns:
         (sigma_rgb, sigma_depth), each (B,) float32. A share of the pairs has both equal from f; half of the rest has
-        rgb from f and depth from g; half the reverse. Which pair is of which kind is random.
+        rgb from f and depth from g; half the reverse. Which pair is of which kind is random. Without `unbalanced`, both
+        are from f and independent.
     """
     u = torch.randn(2, pairs, device=device, generator=generator)
-    # `erf` of a normal draw is uniform, so both forms read the same random numbers.
-    t = (1 + torch.erf(u[0] / 2**0.5)) / 2 if config.uniform else torch.sigmoid(u[0])
-    noisy = shifted(t, config.shift_noisy)
-    pure = torch.rand(pairs, device=device, generator=generator)
-    noisy = torch.where(pure < config.noise_share, 1.0, noisy)
     if not config.unbalanced:
-        return noisy, noisy.clone()
+        return tuple(_from_f(config, normal, generator) for normal in u)
+    noisy = _from_f(config, u[0], generator)
     clean = shifted(torch.sigmoid(u[1]), config.shift_clean)
     kind, exact = torch.rand(2, pairs, device=device, generator=generator)
     clean = torch.where(exact < config.clean_share, 0.0, clean)
@@ -82,3 +80,11 @@ def sample_sigmas(
     sigma_rgb = torch.where(kind >= rgb_noisy, clean, noisy)
     sigma_depth = torch.where((kind >= config.joint_share) & (kind < rgb_noisy), clean, noisy)
     return sigma_rgb, sigma_depth
+
+
+def _from_f(config: SigmaSampling, normal: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    """Turn standard normal draws (B,) into levels from f."""
+    # `erf` of a normal draw is uniform, so both forms read the same random numbers.
+    t = (1 + torch.erf(normal / 2**0.5)) / 2 if config.uniform else torch.sigmoid(normal)
+    pure = torch.rand(normal.shape, device=normal.device, generator=generator)
+    return torch.where(pure < config.noise_share, 1.0, shifted(t, config.shift_noisy))

@@ -54,6 +54,9 @@ def test_clean_share_is_exactly_clean():
     assert not ((rgb == 0) & (depth == 0)).any()
 
 
-def test_balanced_levels_are_equal():
-    rgb, depth = sample_sigmas(SigmaSampling(unbalanced=False), 1000, CPU)
-    assert torch.equal(rgb, depth)
+def test_without_unbalanced_sampling_both_levels_are_from_f_and_independent():
+    config = SigmaSampling(unbalanced=False, noise_share=0.1)
+    levels = torch.stack(sample_sigmas(config, 100_000, CPU, torch.Generator().manual_seed(4)))
+    assert torch.corrcoef(levels)[0, 1].abs().item() < 0.02
+    assert levels.median(dim=1).values.tolist() == pytest.approx(2 * [levels.median().item()], abs=0.005)
+    assert ((levels == 1).float().mean(dim=1) - 0.1).abs().max().item() < 0.005
