@@ -234,7 +234,10 @@ class JointAttnProcessor(nn.Module):
         to_own, o_frozen = self._answer(queries, key, value).chunk(2, dim=1)
         o_moving = self._answer(query, frozen_key, frozen_value)
         o_rgb, o_depth = (o_frozen, o_moving) if kept.branch == 0 else (o_moving, o_frozen)
-        return to_own, self.joint.receive(torch.cat([o_rgb, o_depth], dim=-1), 1 - kept.branch)
+        answers, moving = torch.cat([o_rgb, o_depth], dim=-1), 1 - kept.branch
+        if not hasattr(self.joint, "receive"):  # a linear of another number format has put itself in its place
+            return to_own, self.joint(answers).chunk(2, dim=-1)[moving]
+        return to_own, self.joint.receive(answers, moving)
 
     def _answer(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """Attention of (N, Q, H, D / H) to (N, S, H, D / H), as (N, Q, D)."""
