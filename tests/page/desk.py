@@ -181,6 +181,11 @@ class Desk:
             self.button(MAKE[tab]).click()
         expect(self.status).to_have_text(re.compile(r"^(Variant \d of \d · )?Done in"))
 
+    def coarsen(self) -> None:
+        """Show few points from now on, for tests that only wait for the 3D view: software takes long to draw many."""
+        with self.redrawing():
+            self("#lift input[type=range]").nth(3).fill("4096")
+
     def drag(self, across: int, down: int) -> None:
         """Turn the 3D view."""
         box = self("#viewer").bounding_box()

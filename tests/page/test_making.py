@@ -19,6 +19,7 @@ from tests.page.times import previews
 def shared(visitor, server):
     """One page for the tests that start nothing from what the page shows at first."""
     one = Desk(visitor, server.url)
+    one.coarsen()
     yield one
     one.close()
 
@@ -29,6 +30,7 @@ def upload(desk: Desk, path, where: str = "[role=tabpanel]:visible") -> None:
 
 def test_three_tabs_share_one_panel_and_hand_their_results_on(visitor, server):
     desk = Desk(visitor, server.url, link(prompt="a red ball on a wooden table", steps=2))
+    desk.coarsen()
     desk.run(TEXT)
     rgb, depth = desk.picture("rgb"), desk.picture("depth")
     assert rgb.shape == depth.shape == (256, 256, 3) and rgb.std() > 5 and depth.std() > 5
@@ -121,6 +123,7 @@ def test_a_depth_map_is_read_as_told_and_shown_so(shared, tmp_path):
 
 def test_a_used_seed_is_shown_and_makes_the_same_again(visitor, server):
     desk = Desk(visitor, server.url, link(seed=7, steps=2))
+    desk.coarsen()
     desk.open(TEXT, settings=True)
     desk.run(TEXT)
     first = desk.picture("rgb")
@@ -142,6 +145,7 @@ def test_a_used_seed_is_shown_and_makes_the_same_again(visitor, server):
 
 def test_variants_in_another_size_are_chosen_between(visitor, server):
     desk = Desk(visitor, server.url, link(steps=2))
+    desk.coarsen()
     desk.open(TEXT, settings=True)
     desk.page.get_by_label("Size").locator("visible=true").click()
     desk.page.get_by_role("option", name="Wide · 320 × 192").click()

@@ -136,7 +136,6 @@ def test_lift_controls_redraw_and_keep_the_camera_until_it_is_reset(idle):
 def test_twenty_updates_lose_no_webgl_context(idle):
     """Chromium warns on the console when it takes a context away, which the page's fixture would not forgive."""
     desk = idle
-    desk("#lift input[type=range]").nth(3).fill("4096")  # quick to draw
     same = "() => { window.kept ??= document.querySelector('#viewer canvas'); return kept.isConnected; }"
     for number in range(20):
         assert desk.page.evaluate(same), "the view is drawn where it was"
