@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import gradio as gr
+from uvicorn import config as uvicorn_config
 
 from app import endpoints
 from app.guard import LOOPBACK, Guard, Policy
@@ -25,6 +26,10 @@ from app.visits import Visits
 from jointdit_core.decoding import MAX_FILE_BYTES
 
 logger = logging.getLogger(__name__)
+
+# Ray brings a compiled parser and loop, which uvicorn would take by itself; guard and --offline were tried with these.
+uvicorn_config.HTTP_PROTOCOLS["auto"] = uvicorn_config.HTTP_PROTOCOLS["h11"]
+uvicorn_config.LOOP_FACTORIES["auto"] = uvicorn_config.LOOP_FACTORIES["asyncio"]
 
 FINISH_S = 8.0  # for the running job after a signal; within the 10 s that most supervisors give
 TELL_S = 1.0  # for the last answers to reach the visitors

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from app import serve
+from app import serve, server
 from app.replica import Loading
 from jointdit_core.presets import PRESETS
 
@@ -94,6 +96,13 @@ def test_a_missing_ray_and_another_version_are_told_with_the_line_that_installs_
     monkeypatch.setattr(metadata, "version", lambda name: "2.9.0")
     with pytest.raises(ValueError, match=rf"Ray 2\.9\.0 is installed, and this was made with 2\.60\.0: {install}"):
         begin(config, tmp_path)
+
+
+def test_beside_ray_the_server_parses_and_loops_as_without_it():
+    config = server.uvicorn_config.Config(lambda scope, receive, send: None)
+    config.load()
+    assert config.http_protocol_class is H11Protocol
+    assert config.get_loop_factory() is asyncio.SelectorEventLoop
 
 
 def test_the_pinned_ray_is_the_one_that_the_readme_installs():
