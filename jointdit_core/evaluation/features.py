@@ -19,6 +19,7 @@ from ..encode import (
     images_to_tensor,
     pack_latents,
     resize_disparity,
+    text_ids,
 )
 from ..geometry.disparity import colorize
 from ..model.joint_attention import split_branches
@@ -84,7 +85,8 @@ def block_features(
     ]
     h, w = latents[0].shape[-2:]
     try:
-        velocity(pipe.transformer, *noised, sigma, sigma, image_ids(h, w).to(device), [embeds], 1.0)
+        places = image_ids(h, w).to(device), text_ids(embeds.tokens.shape[1]).to(device)
+        velocity(pipe.transformer, *noised, sigma, sigma, *places, [embeds], 1.0, frozen=None)
     finally:
         for hook in hooks:
             hook.remove()
