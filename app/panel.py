@@ -134,7 +134,7 @@ def _lift_controls() -> tuple[list, gr.Slider, gr.Checkbox]:
     ]
     clip = slider(0, 20, 0, 0.5, "Clip colours %")
     with gr.Row(elem_classes="switches"):
-        solid = switch("Surface", False)
+        solid = switch("Surface", True)
         controls += [switch("No sky", lift.drop_sky), switch("Smooth 8-bit", lift.smooth)]
     return controls, clip, solid
 

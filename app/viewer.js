@@ -3,15 +3,19 @@
 // whole photo fits the canvas.
 const plot = () => document.querySelector('#viewer .js-plotly-plot');
 const scene = (gd) => gd._fullLayout?.scene?._scene;
-const fit = (gd) => {
-  const s = scene(gd), meta = gd.layout.meta;
-  if (!s?.glplot || !meta) return;
+const fovy = (gd, meta) => {
   const long = Math.tan(meta.fov_deg * Math.PI / 360);
   const high = meta.aspect >= 1 ? long / meta.aspect : long;
   const wide = meta.aspect >= 1 ? long : long * meta.aspect;
   const canvas = gd.clientWidth / Math.max(gd.clientHeight, 1);
-  const fovy = 2 * Math.atan(Math.max(high, wide / canvas));
-  if (Math.abs(s.glplot.fovy - fovy) > 1e-6) { s.glplot.fovy = fovy; s.glplot.update?.({}); s.glplot.redraw?.(); }
+  return 2 * Math.atan(Math.max(high, wide / canvas));
+};
+const fit = (gd) => {
+  const s = scene(gd), meta = gd.layout.meta;
+  if (!s?.glplot || !meta || Math.abs(s.glplot.fovy - fovy(gd, meta)) < 1e-6) return;
+  s.glplot.fovy = fovy(gd, meta);
+  s.glplot.update?.({});
+  s.glplot.redraw?.();
 };
 // Plotly draws everything twice, once to know what is under the mouse: that is left until the view has come to rest.
 const REST_MS = 250;
@@ -56,6 +60,7 @@ const draw = async () => {
   const marker = figure.data[0].marker; // a surface has none
   if (marker) marker.size = Math.min(8, Math.max(0.8, 0.9 * gd.clientWidth / figure.layout.meta.side));
   moves(scene(gd));
+  scene(gd).glplot.fovy = fovy(gd, figure.layout.meta); // now, so that it is drawn once
   await window.Plotly.react(gd, figure.data, figure.layout);
   if (!gd.dataset.adopted) {
     gd.dataset.adopted = '1';

@@ -134,7 +134,7 @@ LIFT_HELP = {  # of the controls beside the downloads
     "Edge cut %": "Leaves out points between two surfaces where depth jumps by more; 0 keeps all.",
     "Points": "How many points at most: fewer turn faster. Files keep to it, too.",
     "Clip colours %": "Of the depth picture: so many pixels at each end get the end's colour.",
-    "Surface": "Draws a closed surface in place of points.",
+    "Surface": "Draws a closed surface; off, points.",
     "No sky": "Leaves out what is farthest away.",
     "Smooth 8-bit": "Smooths the stair-steps of a depth map of 8 bits.",
 }

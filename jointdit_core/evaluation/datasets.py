@@ -108,13 +108,13 @@ def _png16(values_per_metre: float) -> Reader:
 
 def _diode(path: Path, image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
     """Metres as floating NPY (H, W, 1), and the mask beside it."""
-    depth = np.load(path, allow_pickle=False)
+    depth = np.load(path)
     if depth.dtype.kind != "f":
         raise ValueError(f"it holds {depth.dtype}, and must hold floating metres")
     beside = path.with_name(path.name.replace("_depth.npy", "_depth_mask.npy"))
     if not beside.exists():
         raise ValueError(f"its mask {beside.name} is missing")
-    mask = np.load(beside, allow_pickle=False)
+    mask = np.load(beside)
     if not np.isin(mask, (0, 1)).all():
         raise ValueError(f"its mask {beside.name} holds other values than 0 and 1")
     return depth.squeeze().astype(np.float32), mask.squeeze().astype(bool)

@@ -92,6 +92,7 @@ def test_a_picture_comes_by_file_camera_and_clipboard_and_keeps_its_size(shared,
     desk.page.get_by_label("Remove").or_(desk.page.get_by_label("Clear")).locator("visible=true").first.click()
     desk.page.get_by_label("Capture from camera").locator("visible=true").click()
     desk("#controls").get_by_text("Click to Access Webcam").click()
+    desk.page.wait_for_function("[...document.querySelectorAll('#controls video')].some((one) => one.videoWidth > 0)")
     desk("#controls button[aria-label='capture photo']").click()
     expect(shown).to_be_visible()
 

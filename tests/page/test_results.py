@@ -122,12 +122,15 @@ def test_lift_controls_redraw_and_keep_the_camera_until_it_is_reset(idle):
             desk("#lift input[type=range]").nth(slider).fill(str(value))
         np.testing.assert_allclose(desk.eye(), turned, atol=1e-6)
     assert desk.page.evaluate(count) <= 4096 < before
+    kind = "() => document.querySelector('#viewer .js-plotly-plot')._fullData[0].type"
+    assert desk.page.evaluate(kind) == "mesh3d"
+    with desk.redrawing():
+        desk("#lift").get_by_label("Surface").uncheck()
+    np.testing.assert_allclose(desk.eye(), turned, atol=1e-6)
+    assert desk.page.evaluate(kind) == "scatter3d"
+    assert len(np.unique(desk.canvas().reshape(-1, 3) // 8, axis=0)) > 30, "the points are drawn"
     with desk.redrawing():
         desk("#lift").get_by_label("Surface").check()
-    np.testing.assert_allclose(desk.eye(), turned, atol=1e-6)
-    assert desk.page.evaluate("() => document.querySelector('#viewer .js-plotly-plot')._fullData[0].type") == "mesh3d"
-    canvas = desk.canvas()
-    assert len(np.unique(canvas.reshape(-1, 3) // 8, axis=0)) > 30, "the surface is drawn"
     desk.button("Reset view").click()
     desk.page.wait_for_timeout(300)
     np.testing.assert_allclose(desk.eye(), home, atol=1e-6)
