@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import gradio as gr
@@ -18,7 +17,6 @@ from app.plain import PlainBlocks
 from app.tabs import QUIET, Tab, depth_tab, image_tab, text_tab
 
 ADD_WORD = Path(__file__).with_name("words.js").read_text(encoding="utf-8")
-FILES_WAIT_S = 0.5
 COPY_LINK = Path(__file__).with_name("link.js").read_text(encoding="utf-8")
 
 
@@ -110,9 +108,7 @@ def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], resu
         **QUIET,
     )
     (make, parallax), making = results.parallax, gr.update(value="Making …", interactive=False)
-    # The view is drawn first: the browser may need the cores that writing files takes.
-    rested = lifted.success(lambda: time.sleep(FILES_WAIT_S), None, None, trigger_mode="always_last", **QUIET)
-    rested.success(studio.files, source, [*results.downloads, make, parallax], trigger_mode="always_last", **QUIET)
+    lifted.success(studio.files, source, [*results.downloads, make, parallax], trigger_mode="always_last", **QUIET)
     asked = make.click(lambda: making, None, make, queue=False, **QUIET)
     made = asked.then(studio.parallax, source, [make, parallax], **QUIET)
     ready = gr.update(value="Make parallax", interactive=True)
