@@ -98,7 +98,7 @@ def share_memory() -> None:
 
 def load_here(arguments: argparse.Namespace, preset: Preset, check: Check | None, root: Path) -> tuple[Engine, float]:
     """Load the model into this process; return its engine and the seconds of a step."""
-    from app import zero  # first, since it patches torch where it is on
+    from app import zero
     from app.engine import Engine, Resident
     from app.lane import Lane
     from app.loading import load_asked

@@ -17,6 +17,11 @@ PREVIEW_EVERY = 2  # denoising steps
 Preview = Callable[[], tuple[object, np.ndarray]]
 
 
+def is_shown(step: int, total: int) -> bool:
+    """Tell whether a preview is due after a step: the first and every `PREVIEW_EVERY`th, but not the last."""
+    return step < total and (step % PREVIEW_EVERY == 0 or step == 1)
+
+
 class LaneError(Exception):
     """A job failed for a reason that can be told to the visitor in one sentence."""
 
@@ -129,7 +134,7 @@ class Reporter:
         elapsed_s = time.monotonic() - self.job.started
         image, disparity = self.job.progress.image, self.job.progress.disparity
         # After the last step the result itself comes.
-        if self.with_previews and step < total and (step % PREVIEW_EVERY == 0 or step == 1):
+        if self.with_previews and is_shown(step, total):
             image, disparity = preview()
             image = np.asarray(image)
         self._show(Progress(step, total, elapsed_s, image, disparity))

@@ -23,7 +23,7 @@ from PIL import Image
 
 from app import recovery
 from app.engine import Request
-from app.jobs import PREVIEW_EVERY, Reporter
+from app.jobs import Reporter, is_shown
 from jointdit_core import Interrupted, JointDiTOutput, JointDiTPipeline
 from jointdit_core.presets import PRESETS, Preset, load
 from jointdit_core.results import Settings
@@ -178,7 +178,7 @@ def _steps(
     def on_step(step: int, total: int, preview: Callable) -> None:
         if stopping.is_set():
             raise Interrupted
-        wanted = with_previews and step < total and (step % PREVIEW_EVERY == 0 or step == 1)
+        wanted = with_previews and is_shown(step, total)
         news.put((step, total, preview() if wanted else None))
 
     def work() -> None:
