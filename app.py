@@ -32,7 +32,12 @@ os.environ.update(  # read when gradio is imported
 def read_flags() -> argparse.Namespace:
     """Parse the command line; what only the libraries know is checked later."""
     parser = argparse.ArgumentParser(description="JointDiT Studio: a picture and its depth, made together.")
-    parser.add_argument("--preset", default="mini", help="mini (embedded, default) or flux-dev (released weights)")
+    parser.add_argument(
+        "--preset",
+        default="mini",
+        help="mini (embedded, default) or flux-dev (released weights); with --serve also mini,flux-dev, the "
+        "first one's page first",
+    )
     parser.add_argument("--device", default=None, help="cpu or cuda; default: cuda if there is one")
     weights = parser.add_argument_group("for flux-dev")
     weights.add_argument(
@@ -96,48 +101,56 @@ def share_memory() -> None:
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
-def load_here(arguments: argparse.Namespace, preset: Preset, check: Check | None, root: Path) -> tuple[Engine, float]:
+def load_here(flags: argparse.Namespace, preset: Preset, check: Check | None) -> tuple[Engine, float]:
     """Load the model into this process; return its engine and the seconds of a step."""
     from app import zero
     from app.engine import Engine, Resident
     from app.lane import Lane
     from app.loading import load_asked
 
-    pipe = load_asked(arguments, preset)
+    pipe = load_asked(flags, preset)
     pipe.set_progress_bar_config(disable=True)
     model = zero.Leased(pipe, preset, with_previews=check is None) if zero.ON else Resident(pipe, preset.name)
-    return Engine(model, Lane(arguments.places or limits.PLACES, arguments.time_limit, check)), model.warm_up()
+    return Engine(model, Lane(flags.places or limits.PLACES, flags.time_limit, check)), model.warm_up()
 
 
 def serve_replicas(
-    arguments: argparse.Namespace, preset: Preset, check: Check | None, root: Path
-) -> tuple[Engine, float]:
-    """Start replicas of the model as the config file says; return their engine and the seconds of a step."""
+    flags: list[argparse.Namespace], presets: list[Preset], check: Check | None, root: Path
+) -> list[tuple[Engine, float]]:
+    """Start replicas of each model as the config file says; return their engines and the seconds of a step of each."""
     from app import serve
     from app.engine import Engine
     from app.lane import Lane
     from app.replica import Loading
 
-    for flag in ("device", "places"):
-        if getattr(arguments, flag) is not None:
-            raise ValueError(f"--{flag} and --serve exclude each other: {arguments.serve} says it.")
-    config = serve.read_config(arguments.serve, arguments.preset)
-    if arguments.offline and config.address != serve.LOCAL:
-        raise ValueError(f'--offline allows no other machine: set address = "{serve.LOCAL}" in {arguments.serve}.')
-    loading = Loading.by(
-        config,
-        preset,
-        arguments.time_limit,
-        memory=arguments.memory,
-        compiled=arguments.compile,
-        cache=arguments.cache,
-        loras=tuple(arguments.lora),
-        with_previews=check is None,
-        is_offline=arguments.offline,
-        with_prompts=arguments.log_prompts,
-    )
-    model = serve.start(config, loading, root / "ray")
-    return Engine(model, Lane(config.places, arguments.time_limit, check, workers=config.workers)), model.step_s
+    wanted = []
+    for one, preset in zip(flags, presets, strict=True):
+        for flag in ("device", "places"):
+            if getattr(one, flag) is not None:
+                raise ValueError(f"--{flag} and --serve exclude each other: {one.serve} says it.")
+        config = serve.read_config(one.serve, one.preset)
+        if one.offline and config.address != serve.LOCAL:
+            raise ValueError(f'--offline allows no other machine: set address = "{serve.LOCAL}" in {one.serve}.')
+        loading = Loading.by(
+            config,
+            preset,
+            one.time_limit,
+            memory=one.memory,
+            compiled=one.compile,
+            cache=one.cache,
+            loras=tuple(one.lora),
+            with_previews=check is None,
+            is_offline=one.offline,
+            with_prompts=one.log_prompts,
+        )
+        wanted.append((config, loading))
+    return [
+        (
+            Engine(model, Lane(model.config.places, flags[0].time_limit, check, workers=model.config.workers)),
+            model.step_s,
+        )
+        for model in serve.start(wanted, root / "ray")
+    ]
 
 
 def main() -> int:
@@ -161,34 +174,44 @@ def main() -> int:
     from app.examples import FOLDER, find_examples
     from app.filtering import load_filter
     from app.handlers import Studio
-    from app.loading import asked_preset
+    from app.loading import asked_preset, each_model
     from app.theme import CSS, JS, theme
     from app.ui import build
     from app.words import seconds
 
     try:
-        preset = asked_preset(arguments)
+        models = each_model(arguments)
+        presets = [asked_preset(flags) for flags in models.values()]
         accounts = server.read_accounts(arguments.auth)
         if accounts and arguments.mcp:
             raise ValueError("--mcp cannot ask for a log-in; leave --auth or --mcp out.")
         check = load_filter(arguments.filter) if arguments.filter else None
         server.check_port(arguments.host, arguments.port)
-        engine, step_s = (serve_replicas if arguments.serve else load_here)(arguments, preset, check, root)
+        if arguments.serve:
+            engines = serve_replicas(list(models.values()), presets, check, root)
+        else:
+            engines = [load_here(arguments, presets[0], check)]
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         shutil.rmtree(root, ignore_errors=True)
         return 1
 
-    studio = Studio(engine, preset, find_examples(), Sessions(root / "visitors"))
-    run_s = step_s * preset.tasks["joint_generation"].steps["standard"]
-    page = build(studio, f"{engine.model.device} · about {seconds(run_s)} a picture")
+    sessions, examples, studios, status = Sessions(root / "visitors"), find_examples(), {}, {}
+    for name, preset, (engine, step_s) in zip(models, presets, engines, strict=True):
+        path = name if studios else ""  # the first one's page is the address itself
+        studios[path] = Studio(engine, preset, examples, sessions)
+        run_s = step_s * preset.tasks["joint_generation"].steps["standard"]
+        status[path] = f"{engine.model.device} · about {seconds(run_s)} a picture"
+    page = build(studios, status)
     page.queue(max_size=40, default_concurrency_limit=4, api_open=False)
-    status = server.serve(
+    ended = server.serve(
         page,
-        studio,
+        studios,
         arguments.host,
         arguments.port,
-        server.policy(arguments.host, arguments.public_host, arguments.posts_per_minute, arguments.mcp),
+        server.policy(
+            arguments.host, arguments.public_host, arguments.posts_per_minute, arguments.mcp, frozenset(studios) - {""}
+        ),
         theme=theme(),
         css_paths=CSS,
         js=JS,
@@ -197,7 +220,7 @@ def main() -> int:
         auth=accounts,
     )
     shutil.rmtree(root, ignore_errors=True)
-    server.leave_now(status)
+    server.leave_now(ended)
 
 
 if __name__ == "__main__":

@@ -101,8 +101,8 @@ def _files(run: Iterator[Panel]) -> Iterator[tuple]:
         yield str(files.rgb), str(files.depth_png), str(files.everything), asdict(panel.result.settings)
 
 
-def offer(studio: Studio) -> None:
-    """Add the endpoints to the page that is being built."""
+def offer(studio: Studio, prefix: str = "") -> None:
+    """Add the endpoints to the page that is being built; where another model's have the names, these get a prefix."""
     tasks, programs = studio.preset.tasks, Endpoints(studio)
     with gr.Row(visible=False):
         prompt = gr.Textbox(label="prompt")
@@ -128,4 +128,4 @@ def offer(studio: Studio) -> None:
         }
         for name, (function, given) in endpoints.items():
             button = gr.Button(visible=False)
-            button.click(function, given, outputs, api_name=name, show_progress="hidden", **ON_DEVICE)
+            button.click(function, given, outputs, api_name=prefix + name, show_progress="hidden", **ON_DEVICE)

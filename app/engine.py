@@ -6,7 +6,8 @@ An engine is one lane before a model. The model is resident in this process, or 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -138,3 +139,56 @@ class Engine:
         """Take no more runs, end those there are as `Lane.close` does, and let go of the model."""
         self.lane.close(patience_s)
         self.model.close()
+
+
+@dataclass(frozen=True)
+class Healths(Health):
+    """What several engines are doing together, and each by itself.
+
+    Attributes:
+        models: each engine's own.
+    """
+
+    models: tuple[Health, ...]
+
+
+class Engines:
+    """Several engines behind one page, each before a model of its own: what is asked of all at once."""
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self.engines = engines
+
+    def abandon(self, owner: str) -> None:
+        """Stop all runs of a visitor who has gone, without waiting."""
+        for engine in self.engines:
+            engine.abandon(owner)
+
+    def forget(self, name: str) -> None:
+        """Keep no place for a request that was refused on the way."""
+        for engine in self.engines:
+            engine.forget(name)
+
+    def health(self) -> Health:
+        """Tell at once what the engines are doing, the worst status for all, and with what."""
+        each = tuple(engine.health() for engine in self.engines)
+        if len(each) == 1:
+            return each[0]
+        sums = {
+            name: sum(getattr(one, name) for one in each)
+            for name in ("waiting", "jobs", "steps", "peak_active", "replicas")
+        }
+        waits = [one.wait_s for one in each]
+        return Healths(
+            status=max((one.status for one in each), key=("ready", "busy", "stopping", "broken").index),
+            wait_s=None if None in waits else max(waits),
+            **sums,
+            **{name: ", ".join(getattr(one, name) for one in each) for name in ("model", "device")},
+            models=each,
+        )
+
+    def close(self, patience_s: float = 0.0) -> None:
+        """Take no more runs, end those there are as `Lane.close` does, and let go of the models."""
+        with ThreadPoolExecutor(len(self.engines)) as pool:  # one patience for all
+            list(pool.map(lambda engine: engine.lane.close(patience_s), self.engines))
+        for engine in self.engines:
+            engine.model.close()

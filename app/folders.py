@@ -117,7 +117,8 @@ def start(config: serve.Config | None, preset: Preset, device: str, folder: Path
         pipe = load(preset, device)
         pipe.set_progress_bar_config(disable=True)
         return Engine(Resident(pipe, preset.name), Lane(AHEAD, with_previews=False)), 1
-    model = serve.start(config, Loading.by(config, PRESETS[config.preset], TIME_LIMIT_S, with_previews=False), folder)
+    loading = Loading.by(config, PRESETS[config.preset], TIME_LIMIT_S, with_previews=False)
+    (model,) = serve.start([(config, loading)], folder)
     return Engine(model, Lane(AHEAD * config.workers, workers=config.workers)), config.workers
 
 

@@ -11,7 +11,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
@@ -21,7 +21,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
 from app import limits, logs
-from app.engine import Engine
+from app.engine import Engine, Engines
 from app.limits import Rates
 from app.visits import Visits
 
@@ -74,11 +74,13 @@ class Policy:
             own at this machine, so a server for this machine alone answers to this machine's names alone.
         posts_per_minute: of one visitor's address, on average.
         with_tools: whether tools are served over MCP.
+        pages: paths of the pages of other models than the first.
     """
 
     only_hosts: frozenset[str] = frozenset()
     posts_per_minute: float = limits.POSTS_PER_MINUTE
     with_tools: bool = False
+    pages: frozenset[str] = frozenset()
 
 
 class Refused(Exception):
@@ -108,9 +110,9 @@ class Guard:
     def __init__(
         self,
         app: Callable[[Scope, Receive, Send], Awaitable[None]],
-        engine: Engine,
+        engine: Engine | Engines,
         policy: Policy,
-        runs: frozenset[str] = frozenset(),
+        runs: Mapping[str, Engine] | None = None,
         visits: Visits | None = None,
     ) -> None:
         """Stand before an application.
@@ -119,11 +121,11 @@ class Guard:
             app: the application.
             engine: tells its health, and is told of visitors who have gone.
             policy: who may ask.
-            runs: numbers and names of Gradio's events that need the device. Where all places are taken they are refused
-                here, in a tenth of the time that Gradio would take to do so.
+            runs: numbers and names of Gradio's events that need a device, each with the engine that it needs. Where all
+                places are taken they are refused here, in a tenth of the time that Gradio would take to do so.
             visits: told which pages are open.
         """
-        self.app, self.engine, self.policy, self.runs = app, engine, policy, runs
+        self.app, self.engine, self.policy, self.runs = app, engine, policy, runs or {}
         self.visits = visits or Visits()
         self.rates = Rates(policy.posts_per_minute)
         self.open = 0
@@ -189,7 +191,8 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and re.sub(r"^https?://", "", origin) not in hosts:
             raise Refused(403, "Requests from other sites are not answered.")
-        if not limits.is_offered(scope["method"], scope["path"], self.policy.with_tools):
+        is_page = scope["method"] in ("GET", "HEAD") and scope["path"].strip("/") in self.policy.pages
+        if not is_page and not limits.is_offered(scope["method"], scope["path"], self.policy.with_tools):
             raise Refused(404, "There is nothing here.")
         address = scope["client"][0] if scope.get("client") else ""
         wait_s = self.rates.ask(address, scope["method"], scope["path"])
@@ -227,8 +230,9 @@ class Guard:
         if sentence:
             raise Refused(400, sentence)
         name = scope["path"].rstrip("/").rsplit("/", 1)[1]
-        if name in self.runs or (name == "join" and str(content.get("fn_index")) in self.runs):
-            busy = self.engine.admit(answer.own["x-request-id"])
+        engine = self.runs.get(str(content.get("fn_index")) if name == "join" else name)
+        if engine is not None:
+            busy = engine.admit(answer.own["x-request-id"])
             if busy:  # 429, since Gradio's page replaces the sentence of a 503 by its own
                 raise Refused(429, busy, **{"retry-after": "10"})
         return _Replayed(body, receive)

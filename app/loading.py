@@ -44,6 +44,37 @@ def asked_preset(flags: argparse.Namespace) -> Preset:
     return preset
 
 
+def each_model(flags: argparse.Namespace) -> dict[str, argparse.Namespace]:
+    """Tell which flags are for which of the models that the page is to serve side by side.
+
+    Args:
+        flags: as `app.py` reads them; `preset` may name several, with commas between.
+
+    Returns:
+        The flags of each model by its name, the first one first; of several, an embedded one gets none that are for
+        released weights.
+
+    Raises:
+        ValueError: several are named where only one can be.
+    """
+    names = flags.preset.split(",")
+    if len(names) == 1:
+        return {flags.preset: flags}
+    if not flags.serve:
+        raise ValueError("Several models in --preset need --serve, which gives each its replicas; name one.")
+    if len(set(names)) < len(names):
+        raise ValueError(f"--preset names a model twice: {flags.preset}.")
+    whole = {"base": None, "addons": None, "lora": [], "largest": None, "memory": None}
+    return {
+        name: argparse.Namespace(**vars(flags) | {"preset": name} | (whole if _is_embedded(name) else {}))
+        for name in names
+    }
+
+
+def _is_embedded(name: str) -> bool:
+    return name in PRESETS and PRESETS[name].addons is None
+
+
 def load_asked(flags: argparse.Namespace, preset: Preset) -> JointDiTPipeline:
     """Load it.
 

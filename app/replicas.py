@@ -43,9 +43,10 @@ FULL = "The server is busy: all replicas have as much to do as they may. Please 
 class Replicas:
     """The model in a Ray Serve deployment, as an engine takes it."""
 
-    def __init__(self, config: Config, handle: Any, facts: Facts) -> None:
-        """Stand for a deployment that runs; `start` makes one."""
-        self.config, self.name, self.handle = config, config.preset, handle
+    def __init__(self, config: Config, handle: Any, facts: Facts, sharers: set[Replicas]) -> None:
+        """Stand for a deployment that runs beside those of the `sharers` of its cluster; `start` makes one."""
+        self.config, self.name, self.handle, self.sharers = config, config.preset, handle, sharers
+        sharers.add(self)
         self.device, self.step_s = facts.device, facts.step_s
         self.replicas = running(config.preset)
         self.has_failed = False
@@ -100,10 +101,15 @@ class Replicas:
             self.has_failed = time.monotonic() - last_seen > self.config.start_s
 
     def close(self) -> None:
-        """End the cluster and the replicas if they are our own; those of a joined one stay for its other pages."""
+        """End the cluster and its replicas if they are our own; those of a joined one stay for its other pages.
+
+        Where several share a cluster, the last one's end is the cluster's.
+        """
         self._closed.set()
         self._watcher.join(LAST_LOOK_S)  # a look that is under way when Ray goes would crash the process
-        ray.shutdown()
+        self.sharers.discard(self)
+        if not self.sharers:
+            ray.shutdown()
 
 
 def _listen(response: Any, arrived: queue.SimpleQueue) -> None:
@@ -115,21 +121,29 @@ def _listen(response: Any, arrived: queue.SimpleQueue) -> None:
         arrived.put(error)
 
 
-def deploy(config: Config, loading: Loading, folder: Path) -> Replicas:
+def deploy(wanted: list[tuple[Config, Loading]], folder: Path) -> list[Replicas]:
     """Do what `serve.start` says, once Ray is known to be there."""
-    _connect(config, folder)
+    configs, sharers = [config for config, _ in wanted], set()
+    _connect(configs[0], folder)
+    try:
+        targets = [_target(*each) for each in wanted]
+        serve.start(proxy_location="Disabled")  # nobody but the page is to ask
+        handles = serve.run_many(targets, wait_for_applications_running=False)
+        for config in configs:
+            _await_replicas(config)
+        facts = [handle.facts.remote().result(timeout_s=configs[0].start_s) for handle in handles]
+        return [Replicas(*each, sharers) for each in zip(configs, handles, facts, strict=True)]
+    except BaseException:
+        ray.shutdown()
+        raise
+
+
+def _target(config: Config, loading: Loading) -> serve.RunTarget:
     try:
         deployment = serve.deployment(Replica, name=REPLICA, max_ongoing_requests=1, **config.options)
-        target = serve.RunTarget(deployment.bind(loading), name=config.preset, route_prefix=None)
-        serve.start(proxy_location="Disabled")  # nobody but the page is to ask
-        (handle,) = serve.run_many([target], wait_for_applications_running=False)
-        _await_replicas(config)
-        return Replicas(config, handle, handle.facts.remote().result(timeout_s=config.start_s))
-    except BaseException as error:
-        ray.shutdown()
-        if isinstance(error, ValueError) and "validation error" in str(error):
-            raise ValueError(f"[{config.preset}]: {_first_of(error)}") from None
-        raise
+    except ValueError as error:  # an option has a value that Ray Serve does not take
+        raise ValueError(f"[{config.preset}]: {_first_of(error)}") from None
+    return serve.RunTarget(deployment.bind(loading), name=config.preset, route_prefix=None)
 
 
 def running(preset: str) -> int:

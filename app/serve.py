@@ -104,16 +104,15 @@ def read_config(path: str | Path, preset: str) -> Config:
     return config
 
 
-def start(config: Config, loading: Loading, folder: Path) -> Replicas:
-    """Start what a config says and wait until its replicas are ready.
+def start(wanted: list[tuple[Config, Loading]], folder: Path) -> list[Replicas]:
+    """Start what configs say and wait until the replicas are ready.
 
     Args:
-        config: as `read_config` gives it.
-        loading: how each replica gets its model.
+        wanted: for each model its part of one file, as `read_config` gives it, and how its replicas get it.
         folder: for the sockets and logs of a cluster of our own; its path must be short.
 
     Returns:
-        The replicas.
+        The replicas of each.
 
     Raises:
         ValueError: with a sentence that says what to change.
@@ -124,23 +123,26 @@ def start(config: Config, loading: Loading, folder: Path) -> Replicas:
         raise ValueError(f"--serve needs Ray, which is not installed: {INSTALL}.") from None
     if version != RAY_VERSION:
         raise ValueError(f"Ray {version} is installed, and this was made with {RAY_VERSION}: {INSTALL}.")
-    if config.address == LOCAL:
-        _check_resources(config)
+    # Ray's own 15 leaves a replica next to nothing where anything else computes; the page still comes first.
+    os.environ.setdefault("RAY_worker_niceness", "5")
+    address = wanted[0][0].address
+    if address == LOCAL:
+        _check_resources([config for config, _ in wanted])
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # How long a replica may take to say how busy it is; the usual 0.1 s is short beside arithmetic on the same core.
     os.environ.setdefault("RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S", "1.0")
-    if config.address == LOCAL:
+    if address == LOCAL:
         # As on Windows and macOS, Ray then keeps to 127.0.0.1; and who has not the word is not heard even there.
         os.environ.update(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     else:
-        _check_address(config.address)
+        _check_address(address)
     try:
         from app.replicas import deploy  # imports Ray, which reads the environment then
     except ImportError as error:
         raise ValueError(f"Ray is not complete ({error}): {INSTALL}.") from None
-    return deploy(config, loading, folder)
+    return deploy(wanted, folder)
 
 
 def available() -> dict[str, int]:
@@ -159,14 +161,17 @@ def _check_address(address: str) -> None:
         ) from None
 
 
-def _check_resources(config: Config) -> None:
+def _check_resources(configs: list[Config]) -> None:
     """Refuse what this machine can never give."""
     for kind, have in available().items():
-        each = config.each[kind]
-        if each * config.workers > have:
-            most = int(have // each)
-            change = f"set their number to at most {most}" if most else f"set num_{kind.lower()}s to at most {have}"
-            raise ValueError(
-                f"[{config.preset}] asks for {config.workers} replicas with {each:g} {kind} each, "
-                f"and this machine has {have}: {change}."
-            )
+        left = have
+        for config in configs:
+            each = config.each[kind]
+            if each * config.workers > left:
+                most, others = int(left // each), f" and {left:g} of them left" if left < have else ""
+                change = f"their number to at most {most}" if most else f"num_{kind.lower()}s to at most {left:g}"
+                raise ValueError(
+                    f"[{config.preset}] asks for {config.workers} replicas with {each:g} {kind} each, "
+                    f"and this machine has {have}{others}: set {change}."
+                )
+            left -= each * config.workers

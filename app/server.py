@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,10 +18,12 @@ import gradio as gr
 from uvicorn import config as uvicorn_config
 
 from app import endpoints
+from app.engine import Engine, Engines
 from app.guard import LOOPBACK, Guard, Policy
 from app.handlers import VISIT_S, Studio
 from app.limits import POSTS_PER_MINUTE, host_name
 from app.recovery import BROKEN_STATUS
+from app.session import Sessions
 from app.visits import Visits
 from jointdit_core.decoding import MAX_FILE_BYTES
 
@@ -39,11 +41,15 @@ FORGET_S = 10.0  # between two looks for sessions that nobody uses any more
 
 
 def policy(
-    host: str, public_host: str | None, posts_per_minute: float = POSTS_PER_MINUTE, with_tools: bool = False
+    host: str,
+    public_host: str | None,
+    posts_per_minute: float = POSTS_PER_MINUTE,
+    with_tools: bool = False,
+    pages: frozenset[str] = frozenset(),
 ) -> Policy:
     """Return who may ask a server that listens on `host` and may be known as `public_host` behind a proxy."""
     names = {*LOOPBACK, *([host_name(public_host)] if public_host else [])} if host_name(host) in LOOPBACK else ()
-    return Policy(frozenset(names), posts_per_minute, with_tools)
+    return Policy(frozenset(names), posts_per_minute, with_tools, pages)
 
 
 def read_accounts(given: list[str]) -> list[tuple[str, str]] | None:
@@ -84,12 +90,14 @@ def check_port(host: str, port: int | None) -> None:
         raise ValueError(f"Port {port} of {host} cannot be had; choose another with --port, or leave it out.") from None
 
 
-def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, rules: Policy, **looks: Any) -> int:
+def serve(
+    page: gr.Blocks, studios: Mapping[str, Studio], host: str, port: int | None, rules: Policy, **looks: Any
+) -> int:
     """Serve the page until a signal comes or the device fails.
 
     Args:
         page: the built page.
-        studio: its handlers.
+        studios: by their path, the handlers of each model's part of it.
         host: address to listen on.
         port: port to listen on; None for the first free one from 7860.
         rules: who may ask.
@@ -98,12 +106,12 @@ def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, rules: P
     Returns:
         The process's exit status: 0 after a signal, `BROKEN_STATUS` if the device failed.
     """
-    visits = Visits()
+    visits, engine = Visits(), Engines([studio.engine for studio in studios.values()])
 
     @contextlib.asynccontextmanager
     async def behind_guard(app: Any) -> AsyncIterator[None]:
         # Gradio adds middleware of its own around what it is given; from here the guard gets around all of it.
-        app.middleware_stack = Guard(app.middleware_stack, studio.engine, rules, _runs(page), visits)
+        app.middleware_stack = Guard(app.middleware_stack, engine, rules, _runs(page, studios), visits)
         forgetting = asyncio.create_task(_forget(page, visits))  # on the loop, where Gradio uses what is dropped
         yield
         forgetting.cancel()
@@ -125,18 +133,18 @@ def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, rules: P
         for name in ("uvicorn", "uvicorn.error"):  # uvicorn sets up its own log; ours is for all
             logging.getLogger(name).handlers.clear()
             logging.getLogger(name).propagate = True
-        status = _watch(studio, told_to_stop)
+        status = _watch(engine, studios[""].sessions, told_to_stop)
         logger.info("stopping")
-        studio.engine.close(FINISH_S if status == 0 else 0.0)
+        engine.close(FINISH_S if status == 0 else 0.0)
         time.sleep(TELL_S)
         page.close(verbose=False)
     return status
 
 
-def _runs(page: gr.Blocks) -> frozenset[str]:
-    """Numbers and names of the events that need the device."""
+def _runs(page: gr.Blocks, studios: Mapping[str, Studio]) -> dict[str, Engine]:
+    """Numbers and names of the events that need a device, each with its engine."""
     runs = [event for event in page.fns.values() if event.concurrency_id == endpoints.ON_DEVICE["concurrency_id"]]
-    return frozenset(str(name) for event in runs for name in (event._id, event.api_name))
+    return {str(name): studios[event.page].engine for event in runs for name in (event._id, event.api_name)}
 
 
 async def _forget(page: gr.Blocks, visits: Visits) -> None:
@@ -145,15 +153,15 @@ async def _forget(page: gr.Blocks, visits: Visits) -> None:
         visits.forget_idle(page)
 
 
-def _watch(studio: Studio, told_to_stop: threading.Event) -> int:
+def _watch(engine: Engines, sessions: Sessions, told_to_stop: threading.Event) -> int:
     """Wait for the end; keep the visitors' folders tidy meanwhile."""
     tidied = time.monotonic()
     while not told_to_stop.wait(WATCH_S):
-        if studio.engine.health().status == "broken":
+        if engine.health().status == "broken":
             return BROKEN_STATUS
         if time.monotonic() - tidied > TIDY_S:
             tidied = time.monotonic()
-            studio.sessions.delete_older_than(VISIT_S)
+            sessions.delete_older_than(VISIT_S)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import gradio as gr
@@ -10,6 +11,7 @@ from app import checks, endpoints, viewer, words
 from app.batch import Batch
 from app.batch import check as check_batch
 from app.checks import Checks
+from app.engine import Engines
 from app.handlers import Studio
 from app.memory import Memory
 from app.panel import Results, examples_gallery, result_panel
@@ -20,44 +22,54 @@ ADD_WORD = Path(__file__).with_name("words.js").read_text(encoding="utf-8")
 COPY_LINK = Path(__file__).with_name("link.js").read_text(encoding="utf-8")
 
 
-def build(studio: Studio, status: str) -> gr.Blocks:
-    """Build the page.
+def build(studios: Mapping[str, Studio], status: Mapping[str, str]) -> gr.Blocks:
+    """Build the page: one desk, or one for each model, each at a path of its own and with links to the others.
 
     Args:
-        studio: the handlers.
-        status: where the model runs and how fast, in words.
+        studios: each desk's handlers, by its path; that of the first is "".
+        status: where each desk's model runs and how fast, in words, by the same path.
 
     Returns:
         The page; theme and style go to its `launch`.
     """
     looks = {"title": "JointDiT Studio", "analytics_enabled": False, "fill_width": True}
-    with PlainBlocks(delete_cache=(600, 3600), **looks) as page:
-        gr.HTML(words.title(studio.preset.title, status))
-        with gr.Row(elem_id="desk"):
-            with gr.Column(elem_id="controls"):
-                with gr.Tabs(selected="joint_generation", overflow_behavior="wrap") as tabs:
-                    task_tabs = {
-                        "joint_generation": text_tab(studio),
-                        "depth_estimation": image_tab(studio),
-                        "depth_to_image": depth_tab(studio),
-                    }
-                earlier = gr.Dropdown(
-                    [], label="Earlier runs", info="Kept in this browser only.", visible=False, elem_id="earlier"
-                )
-            with gr.Column(elem_id="results"):
-                results = result_panel()
-                gallery = examples_gallery(studio)
-            if studio.knows_words:
-                gr.HTML(words.vocabulary(), elem_id="vocabulary", js_on_load=ADD_WORD)
-        endpoints.offer(studio)  # first, since the first event of a name gets it
-        _wire_runs(studio, task_tabs, results)
-        restorable = _restorable(task_tabs)
-        _wire_results(studio, tabs, task_tabs, results)
-        _wire_examples(studio, page, tabs, task_tabs, restorable, results, gallery)
-        _wire_memory(Memory(studio), page, tabs, task_tabs["depth_estimation"].image, restorable, results, earlier)
-        page.unload(studio.leave)
-    page.on_failure = studio.engine.forget
+    page = PlainBlocks(delete_cache=(600, 3600), **looks)
+    titles = {path: studio.preset.title for path, studio in studios.items()}
+    for path, studio in studios.items():
+        with page.route(titles[path], path) if path else page:
+            if len(studios) > 1:
+                gr.Navbar(visible=False)  # the title line links
+            _desk(page, studio, words.title(titles, path, status[path]), path and f"{path}_".replace("-", "_"))
+    page.on_failure = Engines([studio.engine for studio in studios.values()]).forget
     return page
+
+
+def _desk(page: gr.Blocks, studio: Studio, title: str, prefix: str) -> None:
+    """Build the desk of one model; its endpoints for programs have names with a prefix."""
+    gr.HTML(title)
+    with gr.Row(elem_id="desk"):
+        with gr.Column(elem_id="controls"):
+            with gr.Tabs(selected="joint_generation", overflow_behavior="wrap") as tabs:
+                task_tabs = {
+                    "joint_generation": text_tab(studio),
+                    "depth_estimation": image_tab(studio),
+                    "depth_to_image": depth_tab(studio),
+                }
+            earlier = gr.Dropdown(
+                [], label="Earlier runs", info="Kept in this browser only.", visible=False, elem_id="earlier"
+            )
+        with gr.Column(elem_id="results"):
+            results = result_panel()
+            gallery = examples_gallery(studio)
+        if studio.knows_words:
+            gr.HTML(words.vocabulary(), elem_id="vocabulary", js_on_load=ADD_WORD)
+    endpoints.offer(studio, prefix)  # first, since the first event of a name gets it
+    _wire_runs(studio, task_tabs, results)
+    restorable = _restorable(task_tabs)
+    _wire_results(studio, tabs, task_tabs, results)
+    _wire_examples(studio, page, tabs, task_tabs, restorable, results, gallery)
+    _wire_memory(Memory(studio), page, tabs, task_tabs["depth_estimation"].image, restorable, results, earlier)
+    page.unload(studio.leave)
 
 
 def _wire_runs(studio: Studio, tabs: dict[str, Tab], results: Results) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from urllib.parse import quote
 
@@ -110,11 +111,22 @@ def vocabulary() -> str:
     return f"<h2>What the mini knows</h2><p>Click a word to add it to the prompt.</p><dl>{rows}</dl>"
 
 
-def title(model: str, status: str) -> str:
-    """Return the title line."""
+def title(models: Mapping[str, str], here: str, status: str) -> str:
+    """Return the title line.
+
+    Args:
+        models: each model's title by the path of its page; links lead from one to the other.
+        here: this page's path.
+        status: where this page's model runs and how fast.
+    """
+    names = "".join(
+        f'<b aria-current="page">{escape(name)}</b>' if path == here else f'<a href="./{path}">{escape(name)}</a>'
+        for path, name in models.items()
+    )
+    names = f'<nav aria-label="Model">{names}</nav>' if len(models) > 1 else names.replace(' aria-current="page"', "")
     return (
         '<div id="title"><h1>JointDiT Studio</h1><p>A picture and its depth, made together</p>'
-        f'<p class="model"><b>{escape(model)}</b> · {escape(status)}</p></div>'
+        f'<div class="model">{names} · {escape(status)}</div></div>'
     )
 
 

@@ -15,7 +15,7 @@ CONTROLS = (gr.Button, gr.DownloadButton, gr.Slider, gr.Number, gr.Checkbox, gr.
 
 
 def test_every_control_says_what_it_does(studio):
-    page = build(studio, "somewhere")
+    page = build({"": studio}, {"": "somewhere"})
     controls = [block for block in page.blocks.values() if isinstance(block, CONTROLS) and shown(block)]
     names = {block: getattr(block, "label", None) or block.value for block in controls}
     silent = {

@@ -129,7 +129,7 @@ def fleet(replicas: int) -> Iterator[Engine]:
     """Replicas behind an engine, in a cluster of their own."""
     with tempfile.TemporaryDirectory() as folder:
         config = serve.read_config(config_file(Path(folder), replicas), "mini")
-        model = serve.start(config, Loading.by(config, PRESETS[config.preset], SHORT_S), Path(folder))
+        (model,) = serve.start([(config, Loading.by(config, PRESETS[config.preset], SHORT_S))], Path(folder))
         engine = Engine(model, Lane(config.places, SHORT_S, workers=config.workers))
         try:
             yield engine

@@ -24,7 +24,7 @@ def read(tmp_path, text, preset="mini"):
 
 
 def begin(config, tmp_path):
-    return serve.start(config, Loading.by(config, PRESETS[config.preset], 60.0), tmp_path)
+    return serve.start([(config, Loading.by(config, PRESETS[config.preset], 60.0))], tmp_path)
 
 
 @pytest.mark.parametrize(("preset", "device", "workers"), [("mini", "cpu", 2), ("flux-dev", "cuda", 8)])

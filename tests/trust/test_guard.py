@@ -253,7 +253,8 @@ def test_the_memory_of_addresses_is_bounded():
 
 
 def test_runs_are_refused_at_the_door_while_the_lane_is_full():
-    guard = guarded(runs=frozenset({"7", "joint_generation"}), places=1)
+    guard = guarded(places=1)
+    guard.runs = dict.fromkeys(("7", "joint_generation"), guard.engine)
     lane = guard.engine.lane
     go = threading.Event()
     runs = [lane.run(name, None, lambda on_step: go.wait(20) and JointDiTOutput(0, 0, 0, ())) for name in "ab"]
@@ -274,7 +275,8 @@ def test_a_run_that_gradio_refuses_keeps_no_place():
         await send({"type": "http.response.start", "status": 400, "headers": []})
         await send({"type": "http.response.body", "body": b"{}"})
 
-    guard = guarded(Echo(refuse), runs=frozenset({"7"}), places=1)
+    guard = guarded(Echo(refuse), places=1)
+    guard.runs = {"7": guard.engine}
     assert [ask(guard, "POST", JOIN, b'{"fn_index": 7}')[0] for _ in range(5)] == [400] * 5
     guard.app = Echo()
     statuses = [ask(guard, "POST", JOIN, b'{"fn_index": 7}')[0] for _ in range(3)]
