@@ -7,7 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
-from app.engine import Engine, Request, Resident
+from app.engine import Engine, Engines, Request, Resident
+from app.jobs import Stopped
 from jointdit_core.results import Settings
 
 
@@ -36,6 +37,23 @@ def test_health_tells_what_runs_where(engine):
     assert (health.status, health.model, health.device, health.replicas) == ("ready", "tiny", "CPU", 1)
     engine.close(0)
     assert engine.health().status == "stopping"
+
+
+def test_several_engines_end_together_and_their_health_is_the_worst_of_theirs(pipe):
+    one, other = (Engine(Resident(pipe, name)) for name in ("one", "other"))
+    both = Engines([one, other])
+    run = other.run(Request("visitor", Settings("joint_generation", "a red ball", 7, 100, 2.0, "other")))
+    next(run)
+    health = both.health()
+    assert (health.status, health.model, health.device, health.replicas) == ("busy", "one, other", "CPU, CPU", 2)
+    assert [each.status for each in health.models] == ["ready", "busy"] and health.jobs == 1
+    both.abandon("visitor")
+    with pytest.raises(Stopped):
+        list(run)
+    one.close()
+    assert (both.health().status, other.health().status) == ("stopping", "ready")
+    both.close()
+    assert other.health().status == "stopping" and Engines([other]).health() == other.health()
 
 
 def test_warm_up_measures_a_step(pipe):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from app.loading import asked_preset, load_asked
+from app.loading import asked_preset, each_model, load_asked
 from jointdit_core import JointDiTPipeline
 from jointdit_core.memory import Card
 from jointdit_core.model.fused import fuse_projections
@@ -99,3 +99,24 @@ def test_space_without_a_gpu_runs_the_embedded_model(read, monkeypatch, caplog):
 def test_released_base_is_pinned():
     assert PRESETS["flux-dev"].source == f"black-forest-labs/FLUX.1-dev@{FLUX_REVISION}"
     assert adapt(PRESETS["flux-dev"]) == PRESETS["flux-dev"] and adapt(PRESETS["mini"]) == PRESETS["mini"]
+
+
+def test_of_several_models_each_gets_the_flags_that_are_for_it(read):
+    flags = read("--serve", "serve.toml", "--preset", "mini,flux-dev", "--largest", "768", "--cache", "first-block")
+    models = each_model(flags)
+    assert [asked_preset(one).name for one in models.values()] == list(models) == ["mini", "flux-dev"]
+    assert [(one.largest, one.cache) for one in models.values()] == [(None, "first-block"), (768, "first-block")]
+    assert list(each_model(read())) == ["mini"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--preset", "mini,flux-dev"], "need --serve"),
+        (["--preset", "mini,mini", "--serve", "serve.toml"], "names a model twice"),
+        (["--preset", "mini,maxi", "--serve", "serve.toml"], "--preset must be one of mini, flux-dev"),
+    ],
+)
+def test_models_that_cannot_stand_side_by_side_are_refused(read, words, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        [asked_preset(one) for one in each_model(read(*words)).values()]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from tests.serve import checks, page
+from tests.serve import checks, faults, page
 from tests.serve.fleet import resident
 
 
@@ -25,6 +25,7 @@ def main() -> int:
         "latency": lambda model, folder: checks.latency(model, 40),
         "kill": lambda model, folder: checks.kill(model, 20.0),
         "page": lambda model, folder: page.page(folder, model, 50),
+        "faults": lambda model, folder: faults.all_of(folder, model, 5),
     }
     parser = argparse.ArgumentParser(prog="python -m tests.serve", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)} (default: all)")

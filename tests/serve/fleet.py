@@ -138,8 +138,9 @@ def fleet(replicas: int) -> Iterator[Engine]:
 
 
 def replicas_of(process: psutil.Process) -> list[psutil.Process]:
-    """The replicas' processes that a process has started."""
-    return [one for one in children(process) if "ServeReplica" in " ".join(one.cmdline())]
+    """The replicas' processes that a process has started and that have their model."""
+    named = {one: " ".join(one.cmdline()) for one in children(process)}
+    return [one for one, name in named.items() if "ServeReplica" in name and "__init__" not in name]
 
 
 def children(process: psutil.Process) -> list[psutil.Process]:

@@ -94,11 +94,15 @@ def stop(server: Server) -> Row:
 def stopped(server: Server) -> list[dict]:
     """What the replicas' logs say of runs that were stopped, in order."""
     lines = []
-    for log in Path(tempfile.gettempdir()).glob(
-        f"jointdit-studio-{server.process.pid}-*/ray/session_2*/logs/worker-*.err"
-    ):
+    for log in replica_logs(server):
         lines += [json.loads(line) for line in log.read_text().splitlines() if "job stopped" in line]
     return sorted(lines, key=lambda line: line["time"])
+
+
+def replica_logs(server: Server) -> list[Path]:
+    """The files that the replicas log to."""
+    mine = f"jointdit-studio-{server.process.pid}-*"
+    return list(Path(tempfile.gettempdir()).glob(f"{mine}/ray/session_2*/logs/worker-*.err"))
 
 
 def killed(server: Server, model: Resident) -> list[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from importlib import metadata
 from pathlib import Path
@@ -73,6 +74,16 @@ def test_a_config_that_cannot_be_meant_is_refused_with_what_to_change(tmp_path, 
 def test_resources_that_this_machine_has_not_are_refused_before_anything_starts(tmp_path, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         begin(read(tmp_path, f"[mini]\n{options}"), tmp_path)
+
+
+def test_models_side_by_side_share_what_this_machine_has(tmp_path):
+    text = f"[mini]\nray_actor_options = {{ num_cpus = {os.cpu_count() - 0.5} }}\n"
+    text += "[flux-dev]\nray_actor_options = { num_cpus = 1 }"
+    configs = [read(tmp_path, text, preset) for preset in ("mini", "flux-dev")]
+    wanted = [(config, Loading.by(config, PRESETS[config.preset], 60.0)) for config in configs]
+    sentence = r"\[flux-dev\] asks for 1 .* has \d+ and 0\.5 of them left: set num_cpus to at most 0\.5\."
+    with pytest.raises(ValueError, match=sentence):
+        serve.start(wanted, tmp_path)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:many", ""])

@@ -15,30 +15,30 @@ import torch
 
 from app import recovery
 from app.session import Sessions
-from jointdit_core import presets
+from jointdit_core import JointDiTPipeline, presets
 
 HANG_S = 3.0  # longer than the time limit that the tests set
 FULL = Path("/dev/full")
 FILE = "jointdit-joint-generation-1-rgb.png"  # the first file of the tests' requests
 
 
-def main() -> None:
-    """Build in the seams, then be app.py."""
-    orders = Path(sys.argv.pop(1))
-    load, new_result = presets.load, Sessions.new_result
-
-    def ordered(*faults: str) -> str | None:
-        try:
-            fault = orders.read_text()
-        except FileNotFoundError:
-            return None
+def ordered(orders: Path, *faults: str) -> str | None:
+    """Return the fault that is ordered, once, if it is one of these."""
+    try:
+        fault = orders.read_text()
         if fault not in faults:
             return None
         orders.unlink()
-        return fault
+    except FileNotFoundError:  # or another process took it
+        return None
+    return fault
+
+
+def put_into_model(pipe: JointDiTPipeline, orders: Path, hang_s: float = HANG_S) -> None:
+    """Make the model's forward strike when it is ordered to."""
 
     def strike(module: object, given: object, output: object) -> None:
-        fault = ordered("raise", "memory", "nan", "hang", "device")
+        fault = ordered(orders, "raise", "memory", "nan", "hang", "device")
         if fault == "raise":
             raise KeyError("/secret/path")
         if fault == "memory":
@@ -46,25 +46,45 @@ def main() -> None:
         if fault == "nan":
             output.sample.fill_(torch.nan)
         if fault == "hang":
-            time.sleep(HANG_S)
+            time.sleep(hang_s)
         if fault == "device":
             recovery.device_works.__code__ = (lambda: False).__code__  # the probe of a lane that was made already
             raise torch.AcceleratorError("CUDA error: device-side assert triggered")
 
-    def load_with_seam(*arguments: object) -> object:
-        pipe = load(*arguments)
-        pipe.transformer.register_forward_hook(strike)
-        return pipe
+    pipe.transformer.register_forward_hook(strike)
+
+
+def put_into_disk(orders: Path) -> None:
+    """Make a visitor's folder full when it is ordered to be."""
+    new_result = Sessions.new_result
 
     def full_result(self: Sessions, key: str, label: str) -> Path:
         folder = new_result(self, key, label)
-        if ordered("disk"):
+        if ordered(orders, "disk"):
             (folder / FILE).symlink_to(FULL)
         return folder
 
-    presets.load, Sessions.new_result = load_with_seam, full_result
+    Sessions.new_result = full_result
+
+
+def be_app() -> None:
+    """Go on as app.py, with what is left of the command line."""
     sys.argv[0] = "app.py"
     runpy.run_path("app.py", run_name="__main__")
+
+
+def main() -> None:
+    """Build in the seams, then be app.py."""
+    orders, load = Path(sys.argv.pop(1)), presets.load
+
+    def load_with_seam(*arguments: object) -> JointDiTPipeline:
+        pipe = load(*arguments)
+        put_into_model(pipe, orders)
+        return pipe
+
+    presets.load = load_with_seam
+    put_into_disk(orders)
+    be_app()
 
 
 if __name__ == "__main__":
