@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,24 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 from PIL import Image
+from safetensors.torch import save_file
 
 from jointdit_core.pipeline import JointDiTPipeline
 from tests.hub_server import serve
-from tests.tiny import CONFIG, SIZE, tiny_flux, tiny_pipeline
+from tests.model.test_released import make_released
+from tests.tiny import SIZE, tiny_pipeline
+
+CONFIG = {
+    "in_channels": 16,
+    "num_layers": 1,
+    "num_single_layers": 1,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 24,
+    "pooled_projection_dim": 16,
+    "guidance_embeds": True,
+    "axes_dims_rope": (4, 6, 6),
+}  # of a made-up FLUX
 
 
 @pytest.fixture(scope="session")
@@ -42,8 +57,18 @@ def disparity() -> np.ndarray:
 
 @pytest.fixture
 def folders(pipe, tmp_path) -> tuple[Path, Path]:
-    """Two folders as `tiny_flux` makes them."""
-    return tiny_flux(pipe, tmp_path)
+    """FLUX's folder in diffusers' layout with its original weights, and the add-ons' folder."""
+    flux, addons = tmp_path / "flux", tmp_path / "addons"
+    for name in ("scheduler", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"):
+        pipe.components[name].save_pretrained(flux / name)
+    FluxTransformer2DModel(**CONFIG).save_config(flux / "transformer")
+    base, extra = make_released(CONFIG, {"blocks": 4, "txt_in": 5})
+    save_file(base, flux / "flux1-dev.safetensors")
+    addons.mkdir()
+    save_file(extra, addons / "jointdit_addons.safetensors")
+    settings = {"is_txt_ids_training": False, "is_attnmask_training": False, "depth_transform": "inverse"}
+    (addons / "jointdit.json").write_text(json.dumps(settings))
+    return flux, addons
 
 
 @pytest.fixture

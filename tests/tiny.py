@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
-from safetensors.torch import save_file
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from jointdit_core.model.transformer import JointDiTTransformer2DModel
 from jointdit_core.pipeline import JointDiTPipeline
-from tests.model.test_released import make_released
 
 WORDS = (
     "a an and ball behind blue cube front green house in large left of on red right small sphere the tree with".split()
@@ -22,17 +17,6 @@ TOKENS = 12  # text tokens read
 SIZE = 64  # native side in pixels: 8 x 8 tokens at a grid of 8
 GRID = 8
 LATENT_CHANNELS = 4
-CONFIG = {
-    "in_channels": 16,
-    "num_layers": 1,
-    "num_single_layers": 1,
-    "attention_head_dim": 16,
-    "num_attention_heads": 2,
-    "joint_attention_dim": 24,
-    "pooled_projection_dim": 16,
-    "guidance_embeds": True,
-    "axes_dims_rope": (4, 6, 6),
-}  # of a made-up FLUX
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
@@ -135,18 +119,3 @@ def tiny_pipeline(guidance_embeds: bool = False, depth_transform: str = "none") 
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
-
-
-def tiny_flux(pipe: JointDiTPipeline, folder: Path) -> tuple[Path, Path]:
-    """FLUX's folder in diffusers' layout with its original weights, and the add-ons' folder."""
-    flux, addons = folder / "flux", folder / "addons"
-    for name in ("scheduler", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"):
-        pipe.components[name].save_pretrained(flux / name)
-    FluxTransformer2DModel(**CONFIG).save_config(flux / "transformer")
-    base, extra = make_released(CONFIG, {"blocks": 4, "txt_in": 5})
-    save_file(base, flux / "flux1-dev.safetensors")
-    addons.mkdir()
-    save_file(extra, addons / "jointdit_addons.safetensors")
-    settings = {"is_txt_ids_training": False, "is_attnmask_training": False, "depth_transform": "inverse"}
-    (addons / "jointdit.json").write_text(json.dumps(settings))
-    return flux, addons

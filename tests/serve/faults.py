@@ -10,17 +10,15 @@ from pathlib import Path
 import httpx
 
 from app.engine import Resident
-from jointdit_core.memory import Card
-from jointdit_core.presets import PRESETS, adapt, load
+from app.inputs import size_name
+from jointdit_core.presets import PRESETS
 from jointdit_core.results import Settings
-from tests.serve.faulty import LIMIT_S
+from tests.serve.faulty import LIMIT_S, STAND_IN
 from tests.serve.fleet import children, is_alive, replicas_of, wait_for
 from tests.serve.page import digest, replica_logs
-from tests.tiny import tiny_flux, tiny_pipeline
 from tests.trust.checks import LEAK, SHORT, TOLD, Row, is_plain, json_lines
 from tests.trust.studio import FREE, Server, Visitor
 
-MODELS = "mini,flux-dev"
 CONFIG = """[ray]
 start_s = 180
 [mini]
@@ -32,40 +30,29 @@ ray_actor_options = { num_cpus = 0.5 }
 
 
 @contextlib.contextmanager
-def faulty(folder: Path) -> Iterator[tuple[Server, Path, Resident]]:
-    """A page before two replicas of the mini and a tiny FLUX; the file of orders; the tiny FLUX in this process."""
-    flux, addons = tiny_flux(tiny_pipeline(), folder)
+def faulty(folder: Path) -> Iterator[tuple[Server, Path]]:
+    """A page before two replicas of the mini and one of a second model; the file of orders."""
     (config := folder / "serve.toml").write_text(CONFIG)
     orders = folder / "orders"
-    own = Card.of
-    Card.of = lambda device: Card(64.0, None)
-    preset = adapt(PRESETS["flux-dev"], str(flux), str(addons))
-    try:
-        model = Resident(load(preset), preset.name)
-    finally:
-        Card.of = own
-    model.pipe.set_progress_bar_config(disable=True)
-    flags = ["--serve", str(config), "--preset", MODELS, "--base", str(flux), "--addons", str(addons)]
     start = ("-m", "tests.serve.faulty", str(orders))
-    with Server(folder, FREE, f"--time-limit={LIMIT_S}", *flags, start=start) as server:
-        yield server, orders, model
+    flags = ("--serve", str(config), "--preset", f"mini,{STAND_IN.name}", f"--time-limit={LIMIT_S}")
+    with Server(folder, FREE, *flags, start=start) as server:
+        yield server, orders
 
 
-def models(server: Server, mini: Resident, flux: Resident) -> list[Row]:
+def models(server: Server, mini: Resident) -> list[Row]:
     """Each model has its own page, limits and endpoints, and gives what it gives in this process."""
     rows = []
     with Visitor(server) as visitor:
-        for prefix, model, size, guidance in (("", mini, "256x256", 6.5), ("flux_dev_", flux, "512x512", 20.5)):
-            name, data = f"{prefix}joint_generation", ["a red ball", 1, 1, 1.0, size]
-            width = int(size.split("x")[0])
-            asked = Settings("joint_generation", *data[:4], model.name, width=width, height=width)
-            same = visitor.run(name, data).digest == digest(model, asked, None)
-            refused = [
-                visitor.run(name, [*data[:3], guidance, size]),
-                visitor.run(name, [*data[:4], "512x512" if model is mini else "256x256"]),
-            ]
-            told = all(map(is_plain, refused)) and f"{guidance - 0.5:g}" in refused[0].sentence
-            rows.append(Row(f"{model.name}: right, its limits", f"{same}, {told}", "True, True", same and told))
+        for prefix, preset, others in (("", PRESETS["mini"], STAND_IN), ("flux_dev_", STAND_IN, PRESETS["mini"])):
+            name, (width, height), most = f"{prefix}joint_generation", preset.sizes[0], preset.max_guidance
+            data = ["a red ball", 1, 1, most, size_name(width, height)]
+            asked = Settings("joint_generation", *data[:4], preset.name, width=width, height=height)
+            same = visitor.run(name, data).digest == digest(mini, asked, None)
+            guided = visitor.run(name, [*data[:3], most + 0.1, data[4]])
+            sized = visitor.run(name, [*data[:4], size_name(*others.sizes[0])])
+            told = f"from 0 to {most:g}" in guided.sentence and data[4] in sized.sentence
+            rows.append(Row(f"{preset.name}: right, its limits", f"{same}, {told}", "True, True", same and told))
     pages = {path: httpx.get(server.url + path).text for path in ("/", "/flux-dev")}
     titles = {path: ("./flux-dev" in text, 'href=\\"./\\"' in text) for path, text in pages.items()}
     links = titles == {"/": (True, False), "/flux-dev": (False, True)}
@@ -117,8 +104,8 @@ def faults(server: Server, orders: Path, times: int) -> list[Row]:
 
 def all_of(folder: Path, mini: Resident, times: int) -> list[Row]:
     """Both, on one server, and its end."""
-    with faulty(folder) as (server, orders, flux):
-        rows = [*models(server, mini, flux), *faults(server, orders, times)]
+    with faulty(folder) as (server, orders):
+        rows = [*models(server, mini), *faults(server, orders, times)]
         family = children(server.watched)
         status, _, _ = server.stop()
     left = [one for one in family if is_alive(one)]
