@@ -37,8 +37,6 @@ def build(studios: Mapping[str, Studio], status: Mapping[str, str]) -> gr.Blocks
     titles = {path: studio.preset.title for path, studio in studios.items()}
     for path, studio in studios.items():
         with page.route(titles[path], path) if path else page:
-            if len(studios) > 1:
-                gr.Navbar(visible=False)  # the title line links
             _desk(page, studio, words.title(titles, path, status[path]), path and f"{path}_".replace("-", "_"))
     page.on_failure = Engines([studio.engine for studio in studios.values()]).forget
     return page
