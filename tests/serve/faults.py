@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import httpx
@@ -15,29 +15,23 @@ from jointdit_core.presets import PRESETS
 from jointdit_core.results import Settings
 from tests.serve.faulty import LIMIT_S, STAND_IN
 from tests.serve.fleet import children, is_alive, replicas_of, wait_for
-from tests.serve.page import digest, replica_logs
+from tests.serve.page import digest, ready, replica_logs
 from tests.trust.checks import LEAK, SHORT, TOLD, Row, is_plain, json_lines
 from tests.trust.studio import FREE, Server, Visitor
 
-CONFIG = """[ray]
-start_s = 180
-[mini]
-num_replicas = 2
-ray_actor_options = { num_cpus = 0.5 }
-[flux-dev]
-ray_actor_options = { num_cpus = 0.5 }
-"""
+HALF = "max_queued_requests = 10\nray_actor_options = { num_cpus = 0.5 }"  # three on two cores
+CONFIG = f"[ray]\nstart_s = 180\n[mini]\nnum_replicas = 2\n{HALF}\n[flux-dev]\n{HALF}\n"
 
 
 @contextlib.contextmanager
-def faulty(folder: Path) -> Iterator[tuple[Server, Path]]:
-    """A page before two replicas of the mini and one of a second model; the file of orders."""
+def faulty(orders: Path, *flags: str) -> Iterator[Server]:
+    """A page before two replicas of the mini and one of a second model; `orders` is the file for faults."""
+    folder = orders.parent
     (config := folder / "serve.toml").write_text(CONFIG)
-    orders = folder / "orders"
     start = ("-m", "tests.serve.faulty", str(orders))
-    flags = ("--serve", str(config), "--preset", f"mini,{STAND_IN.name}", f"--time-limit={LIMIT_S}")
-    with Server(folder, FREE, *flags, start=start) as server:
-        yield server, orders
+    what = ("--serve", str(config), "--preset", f"mini,{STAND_IN.name}")
+    with Server(folder, FREE, *what, *flags, start=start) as server:
+        yield server
 
 
 def models(server: Server, mini: Resident) -> list[Row]:
@@ -66,18 +60,18 @@ def models(server: Server, mini: Resident) -> list[Row]:
     ]
 
 
-def faults(server: Server, orders: Path, times: int) -> list[Row]:
-    """Each fault several times: its visitor is told plainly, the next result is right, the replicas are the same."""
+def faults(server: Server, orders: Path, times: int, kinds: Iterable[str] = TOLD) -> list[Row]:
+    """Each kind of fault several times: its visitor is told plainly, the next result is right, the replicas are the same."""
     rows = []
     with Visitor(server) as visitor:
         expected = visitor.run("joint_generation", SHORT).digest
         before = {one.pid for one in replicas_of(server.watched)}
-        for fault, sentence in TOLD.items():
+        for fault in kinds:
             told = right = 0
             for _ in range(times):
                 orders.write_text(fault)
                 outcome = visitor.run("joint_generation", SHORT)
-                told += is_plain(outcome) and sentence in outcome.sentence
+                told += is_plain(outcome) and TOLD[fault] in outcome.sentence
                 right += visitor.run("joint_generation", SHORT).digest == expected
             holds = told == right == times
             wanted = f"{times} / {times}"
@@ -91,7 +85,7 @@ def faults(server: Server, orders: Path, times: int) -> list[Row]:
         return len({one.pid for one in replicas_of(server.watched)} - before)
 
     with contextlib.suppress(TimeoutError):  # then the row says so
-        wait_for(lambda: others() == 1 and server.health()["replicas"] == len(before), 60)
+        wait_for(lambda: others() == 1 and ready(server) == len(before), 60)
     logs = "\n".join(map(json_lines, [server.log, *replica_logs(server)]))
     leaks = LEAK.search(re.sub(r"[\w-]+\.py:\d+", "", logs))
     return [
@@ -104,7 +98,8 @@ def faults(server: Server, orders: Path, times: int) -> list[Row]:
 
 def all_of(folder: Path, mini: Resident, times: int) -> list[Row]:
     """Both, on one server, and its end."""
-    with faulty(folder) as (server, orders):
+    orders = folder / "orders"
+    with faulty(orders, f"--time-limit={LIMIT_S}") as server:
         rows = [*models(server, mini), *faults(server, orders, times)]
         family = children(server.watched)
         status, _, _ = server.stop()

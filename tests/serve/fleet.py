@@ -138,9 +138,9 @@ def fleet(replicas: int) -> Iterator[Engine]:
 
 
 def replicas_of(process: psutil.Process) -> list[psutil.Process]:
-    """The replicas' processes that a process has started and that have their model."""
+    """The mini's replicas' processes that a process has started and that have their model."""
     named = {one: " ".join(one.cmdline()) for one in children(process)}
-    return [one for one, name in named.items() if "ServeReplica" in name and "__init__" not in name]
+    return [one for one, name in named.items() if "ServeReplica:mini" in name and "__init__" not in name]
 
 
 def children(process: psutil.Process) -> list[psutil.Process]:

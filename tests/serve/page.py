@@ -99,6 +99,12 @@ def stopped(server: Server) -> list[dict]:
     return sorted(lines, key=lambda line: line["time"])
 
 
+def ready(server: Server) -> int:
+    """How many of the mini's replicas can work, as the server says."""
+    health = server.health()
+    return health.get("models", [health])[0]["replicas"]
+
+
 def replica_logs(server: Server) -> list[Path]:
     """The files that the replicas log to."""
     mine = f"jointdit-studio-{server.process.pid}-*"
@@ -128,7 +134,7 @@ def killed(server: Server, model: Resident) -> list[Row]:
     done = sum(outcome.digest == right for outcome in outcomes)
     told = sum(is_plain(outcome) for outcome in outcomes)
     with contextlib.suppress(TimeoutError):  # then the row says so
-        wait_for(lambda: len(replicas_of(server.watched)) == 2 and server.health()["replicas"] == 2, 60)
+        wait_for(lambda: len(replicas_of(server.watched)) == 2 and ready(server) == 2, 60)
     back_s = time.monotonic() - struck
     with Visitor(server) as visitor:
         after = visitor.run("joint_generation", data).digest == right

@@ -1,14 +1,13 @@
-"""The page before two replicas on a real local Ray; what depends on the machine's speed is left to the table."""
+"""The page before replicas of two models on a real local Ray; what depends on the machine's speed is in the table."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from tests.serve import page
-from tests.serve.fleet import children, config_file, is_alive, resident
-from tests.trust.checks import Row, crowd, json_lines
-from tests.trust.studio import FREE, Server
+from tests.serve import faults, page
+from tests.serve.fleet import children, is_alive, resident
+from tests.trust.checks import TOLD, Row, crowd, json_lines
 
 
 def hold(*rows: Row) -> None:
@@ -18,10 +17,15 @@ def hold(*rows: Row) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A page without a way to other machines, its two replicas with a thread each."""
-    folder = tmp_path_factory.mktemp("serve")
-    with Server(folder, FREE, "--serve", str(config_file(folder, 2, page.PLACES)), "--offline") as one:
+def orders(tmp_path_factory):
+    """The file that orders a fault."""
+    return tmp_path_factory.mktemp("serve") / "orders"
+
+
+@pytest.fixture(scope="module")
+def server(orders):
+    """A page without a way to other machines; each replica has one thread, and strikes when it is ordered to."""
+    with faults.faulty(orders, "--offline") as one:
         yield one
 
 
@@ -44,6 +48,15 @@ def test_a_visitor_who_leaves_frees_the_replica(server):
 
 def test_a_crowd_is_told_that_it_is_busy(server):
     hold(*crowd(server, page.PLACES + 1, 30))
+
+
+def test_each_model_has_its_page_and_its_limits(server, model):
+    hold(*faults.models(server, model))
+
+
+def test_faults_in_a_replica_are_told_and_harm_nobody_else(server, orders):
+    quick = [fault for fault in TOLD if fault != "hang"]
+    hold(*faults.faults(server, orders, 1, quick))
 
 
 def test_a_killed_replica_is_replaced_and_loses_nobody(server, model):
