@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from pydantic import ValidationError
 from ray import serve
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
@@ -142,7 +143,8 @@ def _target(config: Config, loading: Loading) -> serve.RunTarget:
     try:
         deployment = serve.deployment(Replica, name=REPLICA, max_ongoing_requests=1, **config.options)
     except ValueError as error:  # an option has a value that Ray Serve does not take
-        raise ValueError(f"[{config.preset}]: {_first_of(error)}") from None
+        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise ValueError(f"[{config.preset}] asks for what Ray Serve does not take: {_first_of(said)}") from None
     return serve.RunTarget(deployment.bind(loading), name=config.preset, route_prefix=None)
 
 

@@ -170,8 +170,9 @@ def _check_resources(configs: list[Config]) -> None:
             if each * config.workers > left:
                 most, others = int(left // each), f" and {left:g} of them left" if left < have else ""
                 change = f"their number to at most {most}" if most else f"num_{kind.lower()}s to at most {left:g}"
+                count = f"{config.workers} replica{'s' if config.workers > 1 else ''}"
                 raise ValueError(
-                    f"[{config.preset}] asks for {config.workers} replicas with {each:g} {kind} each, "
+                    f"[{config.preset}] asks for {count} with {each:g} {kind} each, "
                     f"and this machine has {have}{others}: set {change}."
                 )
             left -= each * config.workers

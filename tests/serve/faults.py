@@ -61,7 +61,7 @@ def models(server: Server, mini: Resident) -> list[Row]:
 
 
 def faults(server: Server, orders: Path, times: int, kinds: Iterable[str] = TOLD) -> list[Row]:
-    """Each kind of fault several times: its visitor is told plainly, the next result is right, the replicas are the same."""
+    """Each kind of fault several times: its visitor is told plainly, the next result is right, the replicas go on."""
     rows = []
     with Visitor(server) as visitor:
         expected = visitor.run("joint_generation", SHORT).digest
