@@ -74,10 +74,11 @@ def read_config(path: str | Path, preset: str) -> Config:
 
     Raises:
         ValueError: with a sentence that says what to change.
-        OSError: the file cannot be read.
     """
     try:
         tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}.") from None
     if not isinstance(tables.get(preset), dict):
@@ -169,10 +170,14 @@ def _check_resources(configs: list[Config]) -> None:
             each = config.each[kind]
             if each * config.workers > left:
                 most, others = int(left // each), f" and {left:g} of them left" if left < have else ""
-                change = f"their number to at most {most}" if most else f"num_{kind.lower()}s to at most {left:g}"
+                change = (
+                    f"set their number to at most {most}" if most else f"set num_{kind.lower()}s to at most {left:g}"
+                )
+                if not left and others:
+                    change = "leave out a model, or give the others less"
                 count = f"{config.workers} replica{'s' if config.workers > 1 else ''}"
                 raise ValueError(
                     f"[{config.preset}] asks for {count} with {each:g} {kind} each, "
-                    f"and this machine has {have}{others}: set {change}."
+                    f"and this machine has {have}{others}: {change}."
                 )
             left -= each * config.workers
