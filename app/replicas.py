@@ -144,8 +144,8 @@ def _target(config: Config, loading: Loading) -> serve.RunTarget:
         deployment = serve.deployment(Replica, name=REPLICA, max_ongoing_requests=1, **config.options)
     except ValueError as error:  # an option has a value that Ray Serve does not take
         if isinstance(error, ValidationError):
-            (*_, key), said = error.errors()[0]["loc"], error.errors()[0]["msg"]
-            error = f"{key}: {said}"
+            first = error.errors()[0]
+            error = ": ".join([*map(str, first["loc"][-1:]), first["msg"]])
         raise ValueError(f"[{config.preset}] asks for what Ray Serve does not take: {_first_of(error)}") from None
     return serve.RunTarget(deployment.bind(loading), name=config.preset, route_prefix=None)
 
