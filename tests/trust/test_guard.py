@@ -252,6 +252,12 @@ def test_the_memory_of_addresses_is_bounded():
     assert len(rates._buckets) == limits.KEPT_ADDRESSES
 
 
+def test_other_models_pages_are_answered_where_there_are_any():
+    behind = guarded(rules=policy("127.0.0.1", None, 1e9, pages=frozenset({"flux-dev"})))
+    assert [ask(behind, path=path)[0] for path in ("/flux-dev", "/flux-dev/", "/other")] == [200, 200, 404]
+    assert ask(behind, "POST", "/flux-dev")[0] == ask(guarded(), path="/flux-dev")[0] == 404
+
+
 def test_runs_are_refused_at_the_door_while_the_lane_is_full():
     guard = guarded(places=1)
     guard.runs = dict.fromkeys(("7", "joint_generation"), guard.engine)
