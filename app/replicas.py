@@ -22,7 +22,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from app.engine import Request
 from app.jobs import LaneError, Reporter
 from app.replica import Facts, Failure, Loading, Replica
-from app.serve import LOCAL, Config, available
+from app.serve import LOCAL, RAY_VERSION, Config, available
 from jointdit_core import JointDiTOutput
 
 logger = logging.getLogger(__name__)
@@ -174,7 +174,10 @@ def _connect(config: Config, folder: Path) -> None:
     try:
         ray.init(address=config.address, **common)
     except (ConnectionError, RuntimeError, RayError) as error:  # of another version, or with another secret
-        raise ValueError(f"The cluster at {config.address} cannot be joined: {_first_of(error)}") from None
+        raise ValueError(
+            f"The cluster at {config.address} cannot be joined; it must have this Python, Ray {RAY_VERSION} and the same "
+            f"token: {_first_of(error)}"
+        ) from None
 
 
 def _await_replicas(config: Config) -> None:
