@@ -175,7 +175,7 @@ def _connect(config: Config, folder: Path) -> None:
         ray.init(address=config.address, **common)
     except (ConnectionError, RuntimeError, RayError) as error:  # of another version, or with another secret
         raise ValueError(
-            f"The cluster at {config.address} cannot be joined; it must have this Python, Ray {RAY_VERSION} and the same "
+            f"The cluster at {config.address} cannot be joined; it needs this Python, Ray {RAY_VERSION} and the same "
             f"token: {_first_of(error)}"
         ) from None
 
