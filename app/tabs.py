@@ -88,7 +88,7 @@ def image_tab(studio: Studio) -> Tab:
                 height=110,
                 elem_id="many-files",
             )
-            start = gr.Button("Estimate all", elem_id="estimate-all")
+            start = gr.Button("Estimate all", size="md", elem_id="estimate-all")
             archive = gr.DownloadButton("All depth maps · ZIP", visible=False)
         return Tab(*controls, image=image, many=(files, start, archive))
 
@@ -173,7 +173,7 @@ def _run_controls(action: str, preset: Preset, task: Task, given: str = "") -> t
             )
         if given != "picture":
             variants = gr.Slider(
-                1, inputs.MAX_VARIANTS, 1, step=1, label="Variants", info="Made one after another, from seeds in a row."
+                1, inputs.MAX_VARIANTS, 1, step=1, label="Variants", info="One after another, from seeds in a row."
             )
     table = json.dumps(steps_of)
     quality.input(None, quality, steps, js=f"(quality) => ({table})[quality]", **QUIET)

@@ -103,7 +103,8 @@ def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], resu
     result, source = results.panel.result, [results.panel.result, *results.lift]
     changed = [result.change, *(control.change for control in (results.solid, *results.lift))]
     latest = {"trigger_mode": "always_last", **QUIET}
-    lifted = gr.on(changed, studio.view, [result, results.solid, *results.lift], results.scene, **latest)
+    given = [result, results.solid, *results.lift]
+    lifted = gr.on(changed, studio.view, given, results.scene, queue=False, **latest)  # one request, answered at once
     (make, parallax), making = results.parallax, gr.update(value="Making …", interactive=False)
     buttons = [*results.downloads, make, parallax]
     gr.on(changed, None, None, buttons, js=_files("changed"), **QUIET)
