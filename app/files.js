@@ -1,14 +1,8 @@
 // Closes the buttons that take a result's files home while those are not of what is shown: from a change on until files
-// that were begun after it are there. `buttons` counts those of files; the last two make and give the animation.
-(moment, buttons) => {
-  const count = (window.studioFiles ??= { changed: 0, begun: 0 });
-  if (moment === "changed") count.changed += 1;
+// that were begun after the last one are there.
+(moment) => {
+  const buttons = document.querySelector("#downloads"), count = buttons.dataset;
+  if (moment === "changed") count.changed = Number(count.changed ?? 0) + 1;
   if (moment === "begun") count.begun = count.changed;
-  const update = (part) => ({ __type__: "update", ...part });
-  if (moment === "written") {
-    const open = count.begun === count.changed ? { interactive: true } : {};
-    return [...Array(buttons + 1).fill(update(open)), update({})];
-  }
-  const closed = update({ interactive: false });
-  return [...Array(buttons).fill(closed), update({ interactive: false, visible: true }), update({ visible: false })];
+  if (moment === "changed" || count.begun === count.changed) buttons.inert = moment !== "written";
 }

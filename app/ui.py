@@ -15,7 +15,6 @@ from app.memory import Memory
 from app.panel import Results, examples_gallery, result_panel
 from app.plain import PlainBlocks
 from app.tabs import QUIET, Tab, depth_tab, image_tab, text_tab
-from jointdit_core.results import Files
 
 ADD_WORD = Path(__file__).with_name("words.js").read_text(encoding="utf-8")
 FILES = Path(__file__).with_name("files.js").read_text(encoding="utf-8")
@@ -102,15 +101,13 @@ def _wire_runs(studio: Studio, tabs: dict[str, Tab], results: Results) -> None:
 def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], results: Results) -> None:
     result, source = results.panel.result, [results.panel.result, *results.lift]
     changed = [result.change, *(control.change for control in (results.solid, *results.lift))]
-    latest = {"trigger_mode": "always_last", **QUIET}
-    given = [result, results.solid, *results.lift]
+    gr.on(changed, None, js=f"() => ({FILES})('changed')", **QUIET)  # first: what follows an event waits for each other
+    given, latest = [result, results.solid, *results.lift], {"trigger_mode": "always_last", **QUIET}
     lifted = gr.on(changed, studio.view, given, results.scene, queue=False, **latest)  # one request, answered at once
     (make, parallax), making = results.parallax, gr.update(value="Making …", interactive=False)
-    buttons = [*results.downloads, make, parallax]
-    gr.on(changed, None, None, buttons, js=_files("changed"), **QUIET)
     begun = f"(...given) => {{ ({FILES})('begun'); return given; }}"
-    written = lifted.success(studio.files, source, list(results.downloads), js=begun, **latest)
-    written.success(None, None, buttons, js=_files("written"), **QUIET)
+    written = lifted.success(studio.files, source, [*results.downloads, make, parallax], js=begun, **latest)
+    written.success(None, js=f"() => ({FILES})('written')", **QUIET)
     asked = make.click(lambda: making, None, make, queue=False, **QUIET)
     made = asked.then(studio.parallax, source, [make, parallax], **QUIET)
     ready = gr.update(value="Make parallax", interactive=True)
@@ -133,11 +130,6 @@ def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], resu
     used = results.use_depth.click(studio.use_depth, result, [tabs, file, kind, polarity], **QUIET)
     for changed in (file.upload, file.clear, kind.input, polarity.input, used.success):
         changed(studio.preview_depth, [file, kind, polarity], preview, validator=checks.depth_map, **QUIET)
-
-
-def _files(moment: str) -> str:
-    """Return the script that opens or closes the download buttons at a moment, see files.js."""
-    return f"() => ({FILES})('{moment}', {len(Files._fields)})"
 
 
 def _wire_memory(

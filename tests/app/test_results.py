@@ -105,6 +105,8 @@ def test_parallax_is_made_when_asked_and_offered_for_download(studio, result, tm
     with Image.open(offered["value"]) as film:
         # Pictures that are the same as the one before are kept as a longer stay of it.
         assert (film.format, film.size) == ("WEBP", (56, 40)) and 8 < film.n_frames <= 24
+    *_, asked, offered = studio.files(dataclasses.replace(result, folder=tmp_path), *LOOK)
+    assert asked["visible"] and not offered["visible"] and offered["value"] is None
 
 
 def test_parallax_of_a_large_result_is_drawn_smaller(result):
@@ -129,6 +131,5 @@ def test_each_visitor_has_a_folder_that_goes_with_them(studio):
     assert one.folder.parent != two.folder.parent
     studio.leave(visitor("one"))
     assert not one.folder.exists() and two.folder.exists()
-    assert all(Path(path).exists() for path in studio.files(one, *LOOK)), (
-        "a page that is still open gets its files anew"
-    )
+    files = studio.files(one, *LOOK)  # a page that is still open gets its files anew
+    assert all(part["interactive"] for part in files[:-1]) and not files[-1]["visible"]

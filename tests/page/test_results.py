@@ -20,11 +20,11 @@ SHOWN = """() => {
   const shown = document.querySelector('#viewer .js-plotly-plot')._fullData[0];
   return Object.fromEntries(['x', 'y', 'z', 'i', 'j', 'k'].map((name) => [name, Array.from(shown[name])]));
 }"""
-# Notes whenever a download button is opened or closed.
+# Notes whenever the download buttons are opened or closed.
 OFFERED = """() => {
-  const button = document.querySelector('#file-rgb');
+  const buttons = document.querySelector('#downloads');
   window.offered = [];
-  new MutationObserver(() => window.offered.push(!button.disabled)).observe(button, { attributeFilter: ['disabled'] });
+  new MutationObserver(() => window.offered.push(!buttons.inert)).observe(buttons, { attributeFilter: ['inert'] });
 }"""
 
 
@@ -123,7 +123,7 @@ def in_order(faces: np.ndarray) -> np.ndarray:
 
 def test_files_are_offered_only_while_they_are_of_what_is_shown(idle):
     desk = idle
-    expect(desk("#file-rgb")).to_be_enabled()
+    expect(desk("#downloads:not([inert]) #file-rgb")).to_be_enabled()
     desk.page.evaluate(OFFERED)
     acts = desk("#gallery .thumbnail-item").nth(2).click, lambda: desk("#lift input[type=range]").nth(0).fill("61")
     for number, act in enumerate(acts, 1):
