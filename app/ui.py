@@ -17,7 +17,6 @@ from app.plain import PlainBlocks
 from app.tabs import QUIET, Tab, depth_tab, image_tab, text_tab
 
 ADD_WORD = Path(__file__).with_name("words.js").read_text(encoding="utf-8")
-FILES = Path(__file__).with_name("files.js").read_text(encoding="utf-8")
 COPY_LINK = Path(__file__).with_name("link.js").read_text(encoding="utf-8")
 
 
@@ -101,13 +100,10 @@ def _wire_runs(studio: Studio, tabs: dict[str, Tab], results: Results) -> None:
 def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], results: Results) -> None:
     result, source = results.panel.result, [results.panel.result, *results.lift]
     changed = [result.change, *(control.change for control in (results.solid, *results.lift))]
-    gr.on(changed, None, js=f"() => ({FILES})('changed')", **QUIET)  # first: what follows an event waits for each other
     given, latest = [result, results.solid, *results.lift], {"trigger_mode": "always_last", **QUIET}
     lifted = gr.on(changed, studio.view, given, results.scene, queue=False, **latest)  # one request, answered at once
     (make, parallax), making = results.parallax, gr.update(value="Making …", interactive=False)
-    begun = f"(...given) => {{ ({FILES})('begun'); return given; }}"
-    written = lifted.success(studio.files, source, [*results.downloads, make, parallax], js=begun, **latest)
-    written.success(None, js=f"() => ({FILES})('written')", **QUIET)
+    lifted.success(studio.files, source, [*results.downloads, make, parallax], **latest)
     asked = make.click(lambda: making, None, make, queue=False, **QUIET)
     made = asked.then(studio.parallax, source, [make, parallax], **QUIET)
     ready = gr.update(value="Make parallax", interactive=True)

@@ -13,18 +13,11 @@ import trimesh
 from PIL import Image
 from playwright.sync_api import expect
 
-from app.examples import find_examples
 from tests.page.desk import Desk
 
 SHOWN = """() => {
   const shown = document.querySelector('#viewer .js-plotly-plot')._fullData[0];
   return Object.fromEntries(['x', 'y', 'z', 'i', 'j', 'k'].map((name) => [name, Array.from(shown[name])]));
-}"""
-# Notes whenever the download buttons are opened or closed.
-OFFERED = """() => {
-  const buttons = document.querySelector('#downloads');
-  window.offered = [];
-  new MutationObserver(() => window.offered.push(!buttons.inert)).observe(buttons, { attributeFilter: ['inert'] });
 }"""
 
 
@@ -119,21 +112,6 @@ def test_every_file_can_be_taken_home(idle):
 
 def in_order(faces: np.ndarray) -> np.ndarray:
     return faces[np.lexsort(faces.T)]
-
-
-def test_files_are_offered_only_while_they_are_of_what_is_shown(idle):
-    desk = idle
-    expect(desk("#downloads:not([inert]) #file-rgb")).to_be_enabled()
-    desk.page.evaluate(OFFERED)
-    acts = desk("#gallery .thumbnail-item").nth(2).click, lambda: desk("#lift input[type=range]").nth(0).fill("61")
-    for number, act in enumerate(acts, 1):
-        with desk.redrawing():
-            act()
-        desk.page.wait_for_function(f"() => window.offered.length === {2 * number}")
-    assert desk.page.evaluate("() => window.offered") == [False, True] * len(acts), "closed, then open again"
-    settings = find_examples()[2].settings
-    assert Image.open(io.BytesIO(take(desk, "rgb")[1])).text["prompt"] == settings.prompt
-    assert json.loads(take(desk, "settings")[1])["lift"]["fov_deg"] == 61
 
 
 def take(desk: Desk, name: str) -> tuple[str, bytes]:
