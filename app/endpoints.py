@@ -10,6 +10,7 @@ import gradio as gr
 from app.handlers import Studio
 from app.inputs import size_name
 from app.shown import SAME, Panel, written
+from app.tabs import leave_closed
 from jointdit_core import reading
 from jointdit_core.geometry.camera import FOV_DEG
 from jointdit_core.geometry.disparity import COLORMAPS
@@ -107,6 +108,7 @@ def offer(studio: Studio, prefix: str = "") -> None:
     with gr.Row(visible=False):
         prompt = gr.Textbox(label="prompt")
         image = gr.Image(label="image", type="filepath", image_mode=None)
+        leave_closed(image)
         depth = gr.File(label="depth map, PNG or NPY")
         kind = gr.Radio(reading.KINDS, value=reading.RELATIVE, label="what the values are")
         polarity = gr.Radio(reading.POLARITIES, value=reading.NEAR_IS_BRIGHT, label="which end is near")

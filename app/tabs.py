@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 
 import gradio as gr
+from gradio.data_classes import ImageData
+from gradio.processing_utils import save_base64_to_cache
 
 from app import inputs, words
 from app.batch import MAX_PICTURES
@@ -76,9 +78,7 @@ def image_tab(studio: Studio) -> Tab:
             buttons=[],
             placeholder="Drop a picture here, click to choose one,\nor paste it",
         )
-        # Only our own checks open it: where Gradio cannot open a picture, it tells the visitor nothing. Set here, since
-        # a class derived from Gradio's writes a file beside its source.
-        image.preprocess = lambda upload: upload and upload.path
+        leave_closed(image)
         controls = _run_controls("Estimate depth", studio.preset, "depth_estimation", given="picture")
         with gr.Accordion("Many pictures", open=False):
             files = gr.File(
@@ -88,9 +88,23 @@ def image_tab(studio: Studio) -> Tab:
                 height=110,
                 elem_id="many-files",
             )
-            start = gr.Button("Estimate all", elem_id="estimate-all")
+            start = gr.Button("Estimate all", size="md", elem_id="estimate-all")
             archive = gr.DownloadButton("All depth maps · ZIP", visible=False)
         return Tab(*controls, image=image, many=(files, start, archive))
+
+
+def leave_closed(image: gr.Image) -> None:
+    """Let only our own checks open what an input is given: where Gradio cannot open a picture, its error tells nothing.
+
+    Set on the input itself, since a class derived from Gradio's writes a file beside its source.
+    """
+
+    def path(upload: ImageData | None) -> str | None:
+        if upload and (upload.url or "").startswith("data:"):  # a program's picture inside its request
+            return save_base64_to_cache(upload.url, image.GRADIO_CACHE)
+        return upload and upload.path
+
+    image.preprocess = path
 
 
 def depth_tab(studio: Studio) -> Tab:
@@ -159,7 +173,7 @@ def _run_controls(action: str, preset: Preset, task: Task, given: str = "") -> t
             )
         if given != "picture":
             variants = gr.Slider(
-                1, inputs.MAX_VARIANTS, 1, step=1, label="Variants", info="Made one after another, from seeds in a row."
+                1, inputs.MAX_VARIANTS, 1, step=1, label="Variants", info="One after another, from seeds in a row."
             )
     table = json.dumps(steps_of)
     quality.input(None, quality, steps, js=f"(quality) => ({table})[quality]", **QUIET)

@@ -109,16 +109,11 @@ def _wire_runs(studio: Studio, tabs: dict[str, Tab], results: Results) -> None:
 
 def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], results: Results) -> None:
     result, source = results.panel.result, [results.panel.result, *results.lift]
-    lifted = gr.on(
-        [result.change, *(control.change for control in (results.solid, *results.lift))],
-        studio.view,
-        [result, results.solid, *results.lift],
-        results.scene,
-        trigger_mode="always_last",
-        **QUIET,
-    )
+    changed = [result.change, *(control.change for control in (results.solid, *results.lift))]
+    given, latest = [result, results.solid, *results.lift], {"trigger_mode": "always_last", **QUIET}
+    lifted = gr.on(changed, studio.view, given, results.scene, queue=False, **latest)  # one request, answered at once
     (make, parallax), making = results.parallax, gr.update(value="Making …", interactive=False)
-    lifted.success(studio.files, source, [*results.downloads, make, parallax], trigger_mode="always_last", **QUIET)
+    lifted.success(studio.files, source, [*results.downloads, make, parallax], **latest)
     asked = make.click(lambda: making, None, make, queue=False, **QUIET)
     made = asked.then(studio.parallax, source, [make, parallax], **QUIET)
     ready = gr.update(value="Make parallax", interactive=True)

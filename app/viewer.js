@@ -57,8 +57,10 @@ const draw = async () => {
   home = structuredClone(figure.layout.scene.camera);
   if (gd.layout.meta?.key === figure.layout.meta.key) figure.layout.scene.camera = scene(gd).getCamera();
   figure.layout.autosize = true;
-  const marker = figure.data[0].marker; // a surface has none
+  const marker = figure.data?.[0].marker;
   if (marker) marker.size = Math.min(8, Math.max(0.8, 0.9 * gd.clientWidth / figure.layout.meta.side));
+  if (figure.grid) figure.data = [surface(figure.grid)];
+  if (!gd.dataset.adopted) pack(Object.values(scene(gd).traces)[0]);
   moves(scene(gd));
   scene(gd).glplot.fovy = fovy(gd, figure.layout.meta); // now, so that it is drawn once
   await window.Plotly.react(gd, figure.data, figure.layout);

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -96,7 +97,7 @@ def figure(cloud: PointCloud, result: Result) -> str:
         result: what they were lifted from; the page keeps the camera while its key stays the same.
 
     Returns:
-        The figure's JSON, data and layout, as plotly.js reads it.
+        JSON of data and layout, as plotly.js reads it.
     """
     index, palette = _painted(cloud, result)
     marker = {
@@ -107,47 +108,83 @@ def figure(cloud: PointCloud, result: Result) -> str:
         "cmin": 0,
         "cmax": PALETTE_SIZE - 1,
     }
-    trace = {"type": "scatter3d", "mode": "markers", "marker": marker}
-    side = max(len(np.unique(line)) for line in cloud.pixel.T)  # points along the longer side
-    return _figure(trace, cloud.points, cloud.pixel, cloud.intrinsics, {"key": result.key, "side": side})
-
-
-def surface(mesh: Mesh, result: Result) -> str:
-    """Draw a surface in the photo's own colours, unlit; arguments and result are those of `figure`."""
-    i, j, k = mesh.faces.T
+    x, y, z = cloud.points.T.astype(np.float32)
     trace = {
-        "type": "mesh3d",
-        "i": _typed(i),
-        "j": _typed(j),
-        "k": _typed(k),
-        "vertexcolor": _typed(mesh.colors.astype(np.float32) / 255),
-        "flatshading": True,
-        "lighting": {"ambient": 1, "diffuse": 0, "specular": 0, "fresnel": 0},
-    }
-    pixel = mesh.uv * (mesh.intrinsics.width, mesh.intrinsics.height)  # floored to whole ones when they are sent
-    return _figure(trace, mesh.vertices, pixel, mesh.intrinsics, {"key": result.key})
-
-
-def _figure(
-    trace: dict[str, Any], points: np.ndarray, pixel: np.ndarray, photo: Intrinsics, meta: dict[str, Any]
-) -> str:
-    """Place a trace's points (N, 3), OpenCV axes, and let each tell its pixel (N, 2) and depth."""
-    x, y, z = points.T.astype(np.float32)
-    trace |= {
+        "type": "scatter3d",
+        "mode": "markers",
+        "marker": marker,
         "x": _typed(x),
         "y": _typed(z),
         "z": _typed(-y),
-        "customdata": _typed(pixel.astype(np.uint16)),
+        "customdata": _typed(cloud.pixel.astype(np.uint16)),
         "hovertemplate": HOVER,
     }
+    side = max(len(np.unique(line)) for line in cloud.pixel.T)  # points along the longer side
+    return _message({"data": [trace]}, cloud.points, cloud.intrinsics, {"key": result.key, "side": side})
+
+
+def surface(mesh: Mesh, result: Result) -> str:
+    """Draw a surface in the photo's own colours, unlit.
+
+    Args:
+        mesh: the surface, its vertices on a regular grid of the picture's pixels.
+        result: as for `figure`.
+
+    Returns:
+        JSON of the layout, as plotly.js reads it, and of the grid, which surface.js makes plotly's arrays of: they are
+        seven times as large.
+    """
+    pixel = (mesh.uv * (mesh.intrinsics.width, mesh.intrinsics.height)).astype(np.uint16)  # they hold pixels' centres
+    (columns, x), (rows, y) = (_lines(along) for along in pixel.T)
+    grid = {
+        "columns": columns.tolist(),
+        "rows": rows.tolist(),
+        "cells": _base64(_cells(x, y, mesh.faces)),
+        "depth": _base64(mesh.vertices[:, 2]),
+        "colors": _base64(mesh.colors),
+        "camera": asdict(mesh.intrinsics),
+        "hover": HOVER,
+    }
+    return _message({"grid": grid}, mesh.vertices, mesh.intrinsics, {"key": result.key})
+
+
+def _lines(along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the different ones among whole numbers (N,), in order, and which of these each is."""
+    there = np.bincount(along) > 0
+    return np.flatnonzero(there), (np.cumsum(there, dtype=np.int32) - 1)[along]
+
+
+def _cells(x: np.ndarray, y: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Tell which triangles each cell of a grid has.
+
+    Args:
+        x: int (N,), the column of each vertex.
+        y: int (N,), its row.
+        faces: int32 (M, 3), vertices that are three corners of a cell each.
+
+    Returns:
+        uint8 (rows - 1, columns - 1): bit 0 for the triangle without the cell's lower right corner, bit 1 for the one
+        without the lower left, bit 2 without the upper right, bit 3 without the upper left.
+    """
+    corners = np.ascontiguousarray(faces.T)  # (3, M)
+    across, down = x[corners], y[corners]
+    left, top = across.min(axis=0), down.min(axis=0)
+    right, low = (lines.sum(axis=0, dtype=np.int32) - 3 * first - 1 for lines, first in ((across, left), (down, top)))
+    bit = right + 2 * low  # each is 1 where two of the corners are on that side
+    shape = y.max(), x.max()
+    return np.bincount(top * shape[1] + left, 1 << bit, shape[0] * shape[1]).astype(np.uint8).reshape(shape)
+
+
+def _message(drawn: dict[str, Any], points: np.ndarray, photo: Intrinsics, meta: dict[str, Any]) -> str:
+    """Pack what is drawn, points (N, 3) in OpenCV axes, with the layout that shows it."""
     layout = _layout(float(np.abs(points).max()) * 1.01, photo_camera(points))
     layout["meta"] = meta | {"fov_deg": photo.fov_deg, "aspect": photo.width / photo.height}
-    return json.dumps({"data": [trace], "layout": layout}, separators=(",", ":"))
+    return json.dumps({**drawn, "layout": layout}, separators=(",", ":"))
 
 
 def empty() -> PlotData:
-    """Return the figure the page starts with, with the settings that make it quick to draw."""
-    trace = {"type": "scatter3d", "mode": "markers", "x": [], "y": [], "z": []}
+    """Return the figure the page starts with, a surface that shows nothing, with what makes it quick to draw."""
+    trace = {"type": "mesh3d"} | {axis: [0, 0, 0] for axis in "xyz"} | {"i": [0], "j": [1], "k": [2]}
     config = {"plotGlPixelRatio": 1, "displayModeBar": False, "scrollZoom": True}
     return PlotData(type="plotly", plot=json.dumps({"data": [trace], "layout": _layout(1.0, {}), "config": config}))
 
@@ -176,12 +213,12 @@ def _typed(values: np.ndarray) -> dict[str, str]:
     """Encode an array as plotly.js reads it without parsing numbers."""
     values = np.ascontiguousarray(values)
     kind = f"{values.dtype.kind}{values.dtype.itemsize}"
-    return {
-        "dtype": kind,
-        "bdata": base64.b64encode(values).decode("ascii"),
-        "shape": ", ".join(map(str, values.shape)),
-    }
+    return {"dtype": kind, "bdata": _base64(values), "shape": ", ".join(map(str, values.shape))}
 
 
-CHANNEL = Path(__file__).with_name("viewer.js").read_text(encoding="utf-8")
+def _base64(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values)).decode("ascii")
+
+
+CHANNEL = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("surface.js", "viewer.js"))
 RESET = "() => window.studioReset()"

@@ -1,12 +1,17 @@
 """Pictures: every one upright, every refusal one plain sentence, nothing decoded unmeasured."""
 
+import base64
 import re
 import struct
+from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
+from gradio.data_classes import ImageData
 from PIL import ExifTags, Image, ImageCms
 
+from app.tabs import leave_closed
 from jointdit_core import reading
 from jointdit_core.decoding import MAX_FILE_BYTES, InputError
 from jointdit_core.reading import NEAR_IS_BRIGHT, RELATIVE
@@ -31,6 +36,16 @@ def test_lossless_pictures_come_through_exactly(tmp_path, kind):
     uploaded = reading.read_image(upload(tmp_path, data, "named.txt"))
     assert uploaded.image.mode == "RGB" and uploaded.fov_deg is None
     np.testing.assert_array_equal(np.asarray(uploaded.image), pixels)
+
+
+def test_a_picture_inside_a_request_and_one_that_nobody_can_read_are_kept_as_they_came():
+    with gr.Blocks():
+        image = gr.Image(type="filepath", image_mode=None)
+    leave_closed(image)
+    content = b"no picture at all"
+    inside = image.preprocess(ImageData(url=f"data:image/png;base64,{base64.b64encode(content).decode()}"))
+    assert Path(inside).read_bytes() == content
+    assert image.preprocess(ImageData(path="/tmp/any.png")) == "/tmp/any.png" and image.preprocess(None) is None
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -34,9 +34,9 @@ def test_view_follows_the_lift_controls_and_keeps_its_key(studio, result):
 
 def test_a_solid_view_is_a_surface_of_the_same_world(studio, result):
     points, solid = (json.loads(studio.view(result, each, *LOOK)) for each in (False, True))
-    assert [figure["data"][0]["type"] for figure in (points, solid)] == ["scatter3d", "mesh3d"]
-    assert points["data"][0]["x"] == solid["data"][0]["x"] and points["layout"]["scene"] == solid["layout"]["scene"]
-    assert points["data"][0]["customdata"] == solid["data"][0]["customdata"]
+    assert points["data"][0]["type"] == "scatter3d" and "grid" in solid
+    assert points["layout"]["scene"] == solid["layout"]["scene"]
+    assert points["data"][0]["y"]["bdata"] == solid["grid"]["depth"]
 
 
 def test_lift_controls_out_of_range_are_refused_in_a_sentence(studio, result):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from app import viewer
-from app.viewer import SCALE, empty, figure, quantize
+from app.viewer import SCALE, empty, figure, quantize, surface
 from jointdit_core import lift
 from jointdit_core.geometry.lift import project
 from jointdit_core.results import LiftSettings, Result, Settings
@@ -71,6 +72,29 @@ def test_the_view_is_the_same_world_whatever_the_lift(cloud, result):
         low, high = scene["xaxis"]["range"]
         ratios.append(scene["aspectratio"]["x"] / (high - low))
     assert ratios[0] == pytest.approx(ratios[1])
+
+
+@pytest.mark.parametrize("most", [None, 100])
+def test_a_surface_travels_as_a_grid_that_holds_all_of_it(result, most):
+    disparity = result.disparity.copy()
+    disparity[10:30, 20:40] = 1  # a step, along which cells lose one triangle or both
+    stepped = dataclasses.replace(result, disparity=disparity)
+    mesh = stepped.lift_mesh(LiftSettings(max_points=most))
+    grid = json.loads(surface(mesh, stepped))["grid"]
+    read = {name: base64.b64decode(grid[name]) for name in ("cells", "depth", "colors")}
+    columns, rows = np.array(grid["columns"]), np.array(grid["rows"])
+    cells = np.frombuffer(read["cells"], np.uint8).reshape(len(rows) - 1, len(columns) - 1)
+    assert len(set(cells.ravel())) > 3
+    a, b, c, d = (0, 0), (0, 1), (1, 0), (1, 1)  # a cell's corners
+    there = {
+        frozenset((rows[top + down], columns[left + across]) for down, across in corners)
+        for bit, corners in enumerate(((a, b, c), (a, b, d), (a, c, d), (b, c, d)))
+        for top, left in np.argwhere(cells >> bit & 1)
+    }
+    x, y = project(mesh.vertices, mesh.intrinsics).round(2).T.astype(int)  # cut to the pixel
+    assert there == {frozenset((y[corner], x[corner]) for corner in face) for face in mesh.faces}
+    np.testing.assert_array_equal(np.frombuffer(read["depth"], np.float32), mesh.vertices[:, 2])
+    np.testing.assert_array_equal(np.frombuffer(read["colors"], np.uint8), mesh.colors.ravel())
 
 
 def test_palette_keeps_colours():

@@ -8,7 +8,9 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -92,3 +94,6 @@ def test_programs_reach_the_three_tasks_as_the_readme_says(server, tmp_path):
         assert packed.testzip() is None
     *_, made = client.predict("a snowy hut", handle_file(depth), seed=7, steps=2, api_name="/depth_to_image")
     assert made["prompt"] == "a snowy hut"
+    (tmp_path / "broken.png").write_bytes(b"no picture at all")
+    with pytest.raises(AppError, match="not a PNG, JPEG or WebP"):
+        client.predict(handle_file(tmp_path / "broken.png"), seed=7, steps=2, api_name="/depth_estimation")

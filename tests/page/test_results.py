@@ -15,6 +15,11 @@ from playwright.sync_api import expect
 
 from tests.page.desk import Desk
 
+SHOWN = """() => {
+  const shown = document.querySelector('#viewer .js-plotly-plot')._fullData[0];
+  return Object.fromEntries(['x', 'y', 'z', 'i', 'j', 'k'].map((name) => [name, Array.from(shown[name])]));
+}"""
+
 
 @pytest.fixture(scope="module")
 def idle(visitor, server):
@@ -87,7 +92,11 @@ def test_every_file_can_be_taken_home(idle):
     assert disparity.dtype == np.float32 and (disparity.min(), disparity.max()) == (0, 1)
     assert names["depth_exr"][1][:4] == b"\x76\x2f\x31\x01"
     assert len(trimesh.load(io.BytesIO(names["points"][1]), file_type="ply").vertices) > 50_000
-    assert len(trimesh.load(io.BytesIO(names["mesh"][1]), file_type="glb", force="mesh").faces) > 50_000
+    mesh = trimesh.load(io.BytesIO(names["mesh"][1]), file_type="glb", force="mesh", process=False)
+    assert len(mesh.faces) > 50_000
+    shown = {name: np.array(values) for name, values in desk.page.evaluate(SHOWN).items()}
+    np.testing.assert_array_equal(np.stack([shown["x"], shown["z"], -shown["y"]], -1), mesh.vertices)
+    np.testing.assert_array_equal(in_order(np.stack([shown[side] for side in "ijk"], -1)), in_order(mesh.faces))
     sizes = [Image.open(io.BytesIO(names[name][1])).size for name in ("normals", "anaglyph", "stereo")]
     assert sizes == [(256, 256), (256, 256), (512, 256)]
     assert json.loads(names["settings"][1])["seed"] == int(rgb.text["seed"]) and json.loads(names["camera"][1])
@@ -99,6 +108,10 @@ def test_every_file_can_be_taken_home(idle):
     expect(desk("#file-parallax")).to_be_visible()
     file, content = take(desk, "parallax")
     assert file.endswith(".webp") and Image.open(io.BytesIO(content)).n_frames > 10
+
+
+def in_order(faces: np.ndarray) -> np.ndarray:
+    return faces[np.lexsort(faces.T)]
 
 
 def take(desk: Desk, name: str) -> tuple[str, bytes]:
