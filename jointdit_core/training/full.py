@@ -100,6 +100,9 @@ def add_train_flux(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--log-with", nargs="+", default=[], metavar="TRACKER", help="tensorboard, wandb, ... as well")
     parser.add_argument("--offload", action="store_true", help="fit a small card: stream frozen weights (see `memory`)")
     parser.add_argument(
+        "--shard", action="store_true", help="share weights and optimizer out over the processes; needs adamw"
+    )
+    parser.add_argument(
         "--adaptive-weights", choices=get_args(WeightForm), default="released", help="ablation, for new add-ons"
     )
     parser.add_argument("--balanced", action="store_true", help="ablation: both noise levels from f, each on its own")
@@ -155,6 +158,7 @@ def train_flux(args: argparse.Namespace) -> None:
         export_steps=args.save_steps,
         checkpointing=True,
         offload=args.offload,
+        shard=args.shard,
         log=args.out.with_name(args.out.name + "-log") / "log.jsonl",
         log_with=tuple(args.log_with),
         compile=args.compile,

@@ -66,6 +66,8 @@ class Validation:
         if measured:
             values = {name: float(np.mean([getattr(m, name) for m in measured])) for name in ("abs_rel", "delta1")}
             trainer.accelerator.log(values, trainer.progress.step)
+        if not trainer.accelerator.is_main_process:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         picture = sheet([self.images, self.maps, estimated, made, own])
         picture.save(self.folder / f"step-{trainer.progress.step:06d}.png")

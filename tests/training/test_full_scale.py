@@ -108,6 +108,24 @@ def test_two_processes_prepare_and_train_as_one(folder, made, two):
             torch.testing.assert_close(load_file(two / "pairs" / shard.name)[name], tensor, atol=1e-3, rtol=1e-3)
 
 
+def test_two_processes_with_shared_weights_train_as_one(folder, two):
+    together = load_file(folder / "sharded" / "state" / "trained.safetensors")
+    alone = full_scale.three_steps(folder, "alone", ema_decay=0.9)
+    assert together.keys() == alone._kept().keys()
+    for name, parameter in alone._kept().items():
+        assert torch.allclose(together[name], parameter, atol=1e-5), name
+    exported, expected = (
+        load_file(folder / run / "addons" / "jointdit_addons.safetensors") for run in ("sharded", "alone")
+    )
+    for name, tensor in expected.items():
+        torch.testing.assert_close(exported[name], tensor, msg=name)
+    unbroken, resumed = (load_file(folder / "sharded" / f"{run}.safetensors") for run in ("unbroken", "resumed"))
+    assert unbroken.keys() == resumed.keys()
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in unbroken.items())
+    assert not all(torch.equal(unbroken[name], together[name]) for name in together)  # it did go on
+    assert [path.name for path in (folder / "sharded" / "look").iterdir()] == ["step-000005.png"]
+
+
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "adafactor", "ema_decay": 0.9}, {"offload": True}])
 def test_a_resumed_run_equals_the_unbroken_one(folder, tmp_path, changes):
     (tmp_path / "flux").symlink_to(folder / "flux")
