@@ -36,3 +36,5 @@ JOINT_GENERATION = {
     "Pexels 6K": (19.87, 22.51, 30.71),
     "MS-COCO 30K": (11.27, 34.35, 30.76),
 }
+# Table 4: NYUv2 AbsRel in percent, without and with adaptive weights and unbalanced noise levels.
+ABLATION = {"neither": 8.8, "adaptive weights": 6.4, "unbalanced levels": 7.8, "both, as in the paper": 5.7}

@@ -166,6 +166,12 @@ class PreparedPairs:
         """The pairs held out."""
         return self.take(range(len(self), len(self) + self.held_out))
 
+    def held_out_captions(self) -> list[str]:
+        """The captions of `validation`, which lie beside the shards."""
+        files = [(self.folder / name).with_suffix(".json") for name in self.shards]
+        every = [one["caption"] for file in files for one in json.loads(file.read_text())["content"]]
+        return every[len(self) :]
+
     def take(self, rows: Sequence[int]) -> PairBatch:
         """Read pairs.
 

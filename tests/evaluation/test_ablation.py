@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from jointdit_core.evaluation.ablation import MEASURES, VARIANTS, main
+from jointdit_core.evaluation.ablation import MEASURES, main
+from jointdit_core.evaluation.ablation_forms import VARIANTS
 from jointdit_core.model.autoencoder import AutoencoderPatchPCA
 from jointdit_core.training.cache import CacheConfig, write_cache
 from jointdit_core.training.mini import MiniConfig, build_tokenizer
@@ -23,7 +24,7 @@ def work(tmp_path_factory):
 
 
 def test_every_form_is_measured_once_and_budgets_stay_equal(work, capsys, monkeypatch):
-    monkeypatch.setattr("jointdit_core.evaluation.ablation.COMPILE", False)  # minutes, for a few steps
+    monkeypatch.setattr("jointdit_core.evaluation.ablation_forms.COMPILE", False)  # minutes, for a few steps
     command = ["--cache", str(work / "cache"), "--autoencoder", str(work / "vae"), "--out", str(work / "out")]
     command += ["--steps", "2", "--batch-size", "2", "--scenes", "2", "--sampling-steps", "1", "--width", "64"]
     main([*command, "--seeds", "1"])
