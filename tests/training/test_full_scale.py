@@ -230,6 +230,8 @@ def test_what_cannot_be_trained_is_said(folder, tmp_path):
         main([*command(folder, "none", 1), "--optimizer", "adamw8bit"])
     with pytest.raises(SystemExit, match="pip install wandb"):
         main([*command(folder, "none", 1), "--log-with", "wandb"])
+    with pytest.raises(SystemExit, match="start them with torchrun"):
+        main([*command(folder, "none", 1), "--shard"])
     with full_disk(20_000), pytest.raises(SystemExit, match="could not be written"):
         main(command(folder, "full-disk", 1))
     assert not (folder / "full-disk" / "state").exists()
