@@ -20,7 +20,7 @@ from ..model.transformer import added_parameters
 from ..pipeline import JointDiTPipeline
 from .mini import forget_origin
 from .objective import TrainedParts
-from .sharding import assign, whole
+from .sharding import assign, gathered
 from .shards import write_tensors
 
 TRAINED = "trained.safetensors"  # of a checkpoint that leaves out what is frozen
@@ -72,7 +72,7 @@ def keep_trained_only(accelerator: Accelerator, trained: Callable[[], dict[str, 
 
     def save(models: list[nn.Module], weights: list[dict], folder: str) -> None:
         weights.clear()
-        tensors = {name: whole(parameter) for name, parameter in trained().items()}
+        tensors = gathered(trained(), accelerator.is_main_process)
         if accelerator.is_main_process:
             write_tensors(Path(folder) / TRAINED, tensors)
 

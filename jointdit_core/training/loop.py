@@ -26,7 +26,7 @@ from .config import TrainConfig, rate_factor
 from .objective import Objective, TrainedParts
 from .offload import HostMasters, stream_frozen
 from .optimizers import fast_bf16, muon_and_adamw, one_optimizer
-from .sharding import Average, OptimizerState, shard, whole
+from .sharding import Average, OptimizerState, gathered, shard
 from .shards import PairBatch
 
 
@@ -263,8 +263,7 @@ class Trainer:
         kept = self._kept()
         if self.ema is not None:
             kept = dict(zip(kept, self.ema.shadow_params, strict=True))
-        if self.config.shard:
-            kept = {name: whole(tensor) for name, tensor in kept.items()}
+        kept = gathered(kept, self.accelerator.is_main_process)
         if not self.accelerator.is_main_process:
             return
         replace(partial, self.state)

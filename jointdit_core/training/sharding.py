@@ -35,9 +35,15 @@ def shard(model: JointDiTTransformer2DModel, device: torch.device, bf16: bool) -
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """The whole of a tensor that may be shared out, on the CPU; every process must ask."""
+    """The whole of a tensor that may be shared out, then on the CPU; every process must ask."""
     tensor = tensor.detach()
-    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
+    return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
+
+
+def gathered(tensors: dict[str, torch.Tensor], keep: bool) -> dict[str, torch.Tensor]:
+    """The whole of several tensors; every process must ask, those that do not `keep` them hold one at a time."""
+    found = ((name, whole(tensor)) for name, tensor in tensors.items())
+    return {name: tensor for name, tensor in found if keep}
 
 
 @torch.no_grad()
