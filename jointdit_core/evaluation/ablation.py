@@ -112,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     args = _parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("accelerate").setLevel(logging.WARNING)  # it names every file of every checkpoint
     flux = hasattr(args, "data")
     keys = ADDONS_BUDGET if flux else MINI_BUDGET
     budget = {key: str(value) if isinstance(value := getattr(args, key), Path) else value for key in keys}

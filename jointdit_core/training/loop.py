@@ -189,7 +189,8 @@ class Trainer:
         """
         config, start, pairs = self.config, time.monotonic(), load()
         saved, mean_loss = 0.0, None
-        bar = tqdm(desc="train", unit="step", initial=self.progress.step, disable=not self.accelerator.is_main_process)
+        shown = self.accelerator.is_main_process
+        bar = tqdm(desc="train", unit="step", total=config.steps, initial=self.progress.step, disable=not shown)
         while (elapsed := self.agree(time.monotonic() - start)) < 60 * config.minutes and not self._done():
             loss = self.step(pairs, elapsed / (60 * config.minutes))
             bar.update()

@@ -158,8 +158,9 @@ def curve(folder, run):
 
 
 def test_a_run_killed_at_any_moment_goes_on_with_the_same_losses(folder):
-    main(command(folder, "unbroken", 16))
-    arguments = [sys.executable, "-m", "jointdit_core.training", *command(folder, "killed", 16)]
+    unseen = ["--validation-steps", "0"]
+    main([*command(folder, "unbroken", 16), *unseen])
+    arguments = [sys.executable, "-m", "jointdit_core.training", *command(folder, "killed", 16), *unseen]
     log = folder / "killed" / "addons-log" / "log.jsonl"
     run = subprocess.Popen(arguments, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -170,7 +171,7 @@ def test_a_run_killed_at_any_moment_goes_on_with_the_same_losses(folder):
     run.wait()
     reached = max(curve(folder, "killed"))
     written = len(log.read_text().splitlines())
-    main(command(folder, "killed", 16))
+    main([*command(folder, "killed", 16), *unseen])
     resumed = [json.loads(line) for line in log.read_text().splitlines()[written:]]
     first = next(entry["step"] for entry in resumed if "loss" in entry)
     assert reached - (first - 1) <= 5, "at most one interval is lost"
@@ -193,10 +194,11 @@ def test_addons_load_and_the_checks_along_the_way_are_kept(folder):
     assert any("abs_rel" in line and "delta1" in line for line in lines)
     assert (logs / "step-000010.png").exists()
     assert pipe.transformer.config.adaptive_weights == "released"
-    main([*command(folder, "off", 1), "--adaptive-weights", "off"])
+    main([*command(folder, "off", 1), "--adaptive-weights", "off", "--validation-steps", "0"])
+    assert not list((folder / "off" / "addons-log").glob("*.png")), "nobody asked to look"
     off = JointDiTPipeline.from_flux(str(folder / "flux"), str(folder / "off" / "addons"), torch.float32)
     assert off.transformer.config.adaptive_weights == "off"
-    main([*command(folder, "tuned", 10), "--addons", str(folder / "loads" / "addons"), "--lr", "0"])
+    main([*command(folder, "tuned", 2), "--addons", str(folder / "loads" / "addons"), "--lr", "0"])
     again = load_file(folder / "tuned" / "addons" / "jointdit_addons.safetensors")
     assert all(torch.equal(again[name], tensor) for name, tensor in trained.items())
 
