@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from accelerate import PartialState
 
 from ..pipeline import JointDiTPipeline
 from ..training.full import add_flux_options
+from ..training.loop import processes
 from ..training.mini import MiniConfig
 from ..training.shards import write_json
 from .ablation_forms import VARIANTS, Addons, Mini, Subject
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(args: argparse.Namespace, subject: Subject, budget: dict, nyu: Path | None) -> None:
     """Train and measure every form; of several processes each measures, and the first writes."""
-    writes = PartialState().is_main_process
+    writes = processes().is_main_process
     args.out.mkdir(parents=True, exist_ok=True)
     kept = args.out / "ablation.json"
     done = json.loads(kept.read_text()) if kept.exists() else {"budget": budget, "runs": []}

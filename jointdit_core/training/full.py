@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from accelerate import PartialState
 from accelerate.tracking import get_available_trackers
 from safetensors import SafetensorError
 
@@ -19,7 +18,7 @@ from ..flux import TRANSFORMS, fetch_encoders, flux_parts_to_train
 from ..model.joint_attention import WeightForm
 from ..pipeline import JointDiTPipeline
 from .annotate import CAPTION_MODEL, DEPTH_MODEL, captioner, depth_estimator
-from .loop import TrainConfig, Trainer
+from .loop import TrainConfig, Trainer, processes
 from .needs import memory_table
 from .optimizers import STATE_BYTES
 from .prepare import Preparation, PrepareConfig
@@ -53,7 +52,7 @@ def add_prepare(commands: argparse._SubParsersAction) -> None:
 def prepare(args: argparse.Namespace) -> None:
     """Run the command `prepare`, under torchrun with as many processes as there are."""
     source = next(name for name in SOURCES if getattr(args, name) is not None)
-    device = PartialState().device
+    device = processes().device
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     try:
         pipeline = JointDiTPipeline.from_pretrained(fetch_encoders(args.model), transformer=None, dtype=dtype).to(
@@ -140,8 +139,10 @@ def add_throughput(commands: argparse._SubParsersAction) -> None:
 
 def throughput(args: argparse.Namespace) -> None:
     """Run the command `throughput`, under torchrun with as many processes as there are."""
+    if not (args.model / "model_index.json").is_file():
+        raise SystemExit(f"{args.model} is not the folder of a saved mini; name one with --model")
     rows = [measure_throughput(args.model, size, args.seconds, args.compile) for size in args.batch_sizes]
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         sys.stdout.write(throughput_table(rows) + "\n")
 
 
@@ -162,7 +163,7 @@ def train_addons(args: argparse.Namespace) -> Trainer:
     Raises:
         SystemExit: They cannot be trained; the message says why.
     """
-    device = PartialState().device
+    device = processes().device
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     config = TrainConfig(
         minutes=args.minutes,

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast, parse_flag_from_env
 from tqdm.auto import tqdm
 
 from ..encode import PromptEmbeds
@@ -38,6 +38,11 @@ class Pairs(Protocol):
 
     def draw(self, count: int) -> PairBatch:
         """Draw `count` pairs at random, on the accelerator's device."""
+
+
+def processes() -> PartialState:
+    """This process among torchrun's; by itself accelerate would take each for the only one where there is no GPU."""
+    return PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 class Trainer:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
 from jointdit_core.training.__main__ import main
 from jointdit_core.training.loop import TrainConfig, Trainer
@@ -53,8 +53,9 @@ def sharded(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    main(sys.argv[3:])  # first, as a command alone finds the other process
+    assert PartialState().num_processes == 2
     train(Path(sys.argv[1]))
-    main(sys.argv[3:])
     three_steps(Path(sys.argv[2]), "two")
     sharded(Path(sys.argv[2]))
     Accelerator().end_training()
