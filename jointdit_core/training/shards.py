@@ -143,8 +143,8 @@ class PreparedPairs:
             raise ValueError(
                 f"{folder} holds {sum(shards.values())} pairs, of which {held_out} are kept to validate with"
             )
-        with safe_open(folder / EMPTY, "pt", device=str(device)) as file:
-            empty = PromptEmbeds(file.get_tensor("pooled").float(), file.get_tensor("tokens").float())
+        with safe_open(folder / EMPTY, "pt") as file:
+            empty = PromptEmbeds(*(file.get_tensor(name).to(device).float() for name in ("pooled", "tokens")))
         return cls(folder, shards, empty, device, held_out)
 
     def __len__(self) -> int:
