@@ -16,6 +16,7 @@ from .depth_benchmark import benchmark_depth, save_benchmark
 from .generation_command import add_features, add_generation, features, generation
 from .mini import draw_worlds, evaluate_mini, tables
 from .models import add_model, load_model, model_name
+from .ranking import add_ranking, ranking
 
 
 def _add_mini(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +84,7 @@ COMMANDS = {
     "mini": ("the embedded model's tables on unseen procedural worlds", _add_mini, _mini),
     "depth": ("depth estimation on NYUv2, ScanNet, KITTI, DIODE or ETH3D", _add_depth, _depth),
     "generation": ("FID, IS and CLIP score on a prompt list, from text or on depth", add_generation, generation),
+    "ranking": ("ImageReward's ranking of several models' pictures", add_ranking, ranking),
     "features": ("pictures of what the blocks of both branches attend to", add_features, features),
 }
 
@@ -97,7 +99,8 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (text, add_options, _) in COMMANDS.items():
         command = commands.add_parser(name, help=text)
-        add_model(command)
+        if name != "ranking":  # of pictures that are there
+            add_model(command)
         add_options(command)
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0].startswith("--") and arguments[0] != "--help":

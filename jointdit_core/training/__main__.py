@@ -157,6 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("accelerate").setLevel(logging.WARNING)  # it names every file of every checkpoint
     on_a_model = {"train": _train, "text": _train_text, "refiner": _train_refiner}
     on_a_model |= full.COMMANDS
     if args.command in on_a_model:

@@ -20,6 +20,7 @@ from ..model.transformer import added_parameters
 from ..pipeline import JointDiTPipeline
 from .mini import forget_origin
 from .objective import TrainedParts
+from .sharding import assign, gathered
 from .shards import write_tensors
 
 TRAINED = "trained.safetensors"  # of a checkpoint that leaves out what is frozen
@@ -71,14 +72,15 @@ def keep_trained_only(accelerator: Accelerator, trained: Callable[[], dict[str, 
 
     def save(models: list[nn.Module], weights: list[dict], folder: str) -> None:
         weights.clear()
+        tensors = gathered(trained(), accelerator.is_main_process)
         if accelerator.is_main_process:
-            write_tensors(Path(folder) / TRAINED, {name: p.detach() for name, p in trained().items()})
+            write_tensors(Path(folder) / TRAINED, tensors)
 
     def load(models: list[nn.Module], folder: str) -> None:
         models.clear()
-        with torch.no_grad(), safe_open(Path(folder) / TRAINED, "pt") as file:
+        with safe_open(Path(folder) / TRAINED, "pt") as file:
             for name, parameter in trained().items():
-                parameter.copy_(file.get_tensor(name))
+                assign(parameter, file.get_tensor(name))
 
     accelerator.register_save_state_pre_hook(save)
     accelerator.register_load_state_pre_hook(load)

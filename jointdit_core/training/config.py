@@ -31,6 +31,7 @@ class TrainConfig:
         export_steps: Steps between them, where that is less; None leaves it to the minutes.
         checkpointing: Compute the blocks again in the backward pass instead of keeping what is in them.
         offload: Keep frozen weights, gradients and optimizer in main memory, see `offload`.
+        shard: Share weights, gradients and optimizer out over the processes, see `sharding`.
         log: File of the losses, a JSON line a step, or None.
         log_with: Names of accelerate's trackers beside it, which write to the log's folder.
         compile: Compile the transformer's blocks.
@@ -54,6 +55,7 @@ class TrainConfig:
     export_steps: int | None = None
     checkpointing: bool = False
     offload: bool = False
+    shard: bool = False
     log: Path | None = None
     log_with: tuple[str, ...] = ()
     compile: bool = True

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from accelerate import PartialState
 from accelerate.tracking import get_available_trackers
 from safetensors import SafetensorError
 
@@ -19,7 +18,7 @@ from ..flux import TRANSFORMS, fetch_encoders, flux_parts_to_train
 from ..model.joint_attention import WeightForm
 from ..pipeline import JointDiTPipeline
 from .annotate import CAPTION_MODEL, DEPTH_MODEL, captioner, depth_estimator
-from .loop import TrainConfig, Trainer
+from .loop import TrainConfig, Trainer, processes
 from .needs import memory_table
 from .optimizers import STATE_BYTES
 from .prepare import Preparation, PrepareConfig
@@ -53,7 +52,7 @@ def add_prepare(commands: argparse._SubParsersAction) -> None:
 def prepare(args: argparse.Namespace) -> None:
     """Run the command `prepare`, under torchrun with as many processes as there are."""
     source = next(name for name in SOURCES if getattr(args, name) is not None)
-    device = PartialState().device
+    device = processes().device
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     try:
         pipeline = JointDiTPipeline.from_pretrained(fetch_encoders(args.model), transformer=None, dtype=dtype).to(
@@ -77,34 +76,44 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def add_train_flux(commands: argparse._SubParsersAction) -> None:
-    """Add the command `train-flux`; its defaults are the paper's."""
+    """Add the command `train-flux`."""
     parser = commands.add_parser(
         "train-flux", help="train what JointDiT adds to FLUX on prepared pairs, as the paper does"
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder that `prepare` made")
-    parser.add_argument("--model", default=FLUX, help="FLUX's folder or hub id (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the trained add-ons and a log")
+    parser.add_argument("--state", type=Path, required=True, help="folder of the checkpoint; resumed from if there")
     parser.add_argument(
         "--addons", help="add-ons to go on from, as for fine-tuning (default: ones that do nothing yet)"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the trained add-ons and a log")
-    parser.add_argument("--state", type=Path, required=True, help="folder of the checkpoint; resumed from if there")
-    parser.add_argument("--steps", type=int, default=75_000, help="over all runs (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="end this run earlier")
+    parser.add_argument("--validate", type=int, default=4, help="pairs kept to look at (default: %(default)s)")
+    parser.add_argument(
+        "--adaptive-weights", choices=get_args(WeightForm), default="released", help="ablation, for new add-ons"
+    )
+    parser.add_argument("--balanced", action="store_true", help="ablation: both noise levels from f, each on its own")
+    parser.add_argument("--seed", type=int, default=0)
+    add_flux_options(parser)
+
+
+def add_flux_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every training of add-ons takes; the defaults are the paper's."""
+    parser.add_argument("--data", type=Path, required=True, help="folder that `prepare` made")
+    parser.add_argument("--model", default=FLUX, help="FLUX's folder or hub id (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=75_000, help="over all runs (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=4, help="over all processes (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=1e-5, help="(default: %(default)s)")
     parser.add_argument("--optimizer", choices=STATE_BYTES, default="adafactor", help="(default: %(default)s)")
     parser.add_argument("--ema", type=float, metavar="DECAY", help="export averaged weights (default: the last ones)")
     parser.add_argument("--save-steps", type=int, default=500, help="between checkpoints (default: %(default)s)")
-    parser.add_argument("--validate", type=int, default=4, help="pairs kept to look at (default: %(default)s)")
-    parser.add_argument("--validation-steps", type=int, default=20, help="of sampling them (default: %(default)s)")
+    parser.add_argument(
+        "--validation-steps", type=int, default=20, help="of sampling, 0 for not looking (default: %(default)s)"
+    )
     parser.add_argument("--log-with", nargs="+", default=[], metavar="TRACKER", help="tensorboard, wandb, ... as well")
     parser.add_argument("--offload", action="store_true", help="fit a small card: stream frozen weights (see `memory`)")
     parser.add_argument(
-        "--adaptive-weights", choices=get_args(WeightForm), default="released", help="ablation, for new add-ons"
+        "--shard", action="store_true", help="share weights and optimizer out over the processes; needs adamw"
     )
-    parser.add_argument("--balanced", action="store_true", help="ablation: both noise levels from f, each on its own")
     parser.add_argument("--compile", action="store_true", help="compile the transformer's blocks")
-    parser.add_argument("--seed", type=int, default=0)
 
 
 def add_memory(commands: argparse._SubParsersAction) -> None:
@@ -130,14 +139,31 @@ def add_throughput(commands: argparse._SubParsersAction) -> None:
 
 def throughput(args: argparse.Namespace) -> None:
     """Run the command `throughput`, under torchrun with as many processes as there are."""
+    if not (args.model / "model_index.json").is_file():
+        raise SystemExit(f"{args.model} is not the folder of a saved mini; name one with --model")
     rows = [measure_throughput(args.model, size, args.seconds, args.compile) for size in args.batch_sizes]
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         sys.stdout.write(throughput_table(rows) + "\n")
 
 
 def train_flux(args: argparse.Namespace) -> None:
     """Run the command `train-flux`, under torchrun with as many processes as there are."""
-    device = PartialState().device
+    train_addons(args).accelerator.end_training()
+
+
+def train_addons(args: argparse.Namespace) -> Trainer:
+    """Train add-ons, or go on with it.
+
+    Args:
+        args: Options of `train-flux`.
+
+    Returns:
+        The trainer when it is done; the add-ons lie in `args.out`.
+
+    Raises:
+        SystemExit: They cannot be trained; the message says why.
+    """
+    device = processes().device
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     config = TrainConfig(
         minutes=args.minutes,
@@ -155,6 +181,7 @@ def train_flux(args: argparse.Namespace) -> None:
         export_steps=args.save_steps,
         checkpointing=True,
         offload=args.offload,
+        shard=args.shard,
         log=args.out.with_name(args.out.name + "-log") / "log.jsonl",
         log_with=tuple(args.log_with),
         compile=args.compile,
@@ -170,11 +197,11 @@ def train_flux(args: argparse.Namespace) -> None:
         pairs = load()
         trainer = Trainer(pipeline, config, args.state, args.out, pairs.empty)
         folder = config.log.parent
-        look = Validation(pipeline, pairs, args.validation_steps, folder) if args.validate else None
-        trainer.run(load, look)
+        looked_at = args.validate and args.validation_steps
+        trainer.run(load, Validation(pipeline, pairs, args.validation_steps, folder) if looked_at else None)
     except (OSError, ValueError, ModuleNotFoundError, SafetensorError) as error:
         raise SystemExit(str(error)) from error
-    trainer.accelerator.end_training()
+    return trainer
 
 
 COMMANDS = {"prepare": prepare, "train-flux": train_flux, "memory": memory, "throughput": throughput}

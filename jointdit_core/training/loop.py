@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast
-from diffusers.training_utils import EMAModel
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast, parse_flag_from_env
 from tqdm.auto import tqdm
 
 from ..encode import PromptEmbeds
@@ -27,6 +26,7 @@ from .config import TrainConfig, rate_factor
 from .objective import Objective, TrainedParts
 from .offload import HostMasters, stream_frozen
 from .optimizers import fast_bf16, muon_and_adamw, one_optimizer
+from .sharding import Average, OptimizerState, gathered, shard
 from .shards import PairBatch
 
 
@@ -38,6 +38,11 @@ class Pairs(Protocol):
 
     def draw(self, count: int) -> PairBatch:
         """Draw `count` pairs at random, on the accelerator's device."""
+
+
+def processes() -> PartialState:
+    """This process among torchrun's; by itself accelerate would take each for the only one where there is no GPU."""
+    return PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 class Trainer:
@@ -62,7 +67,7 @@ class Trainer:
             empty: The empty prompt embedded, for a pipeline without text encoders.
 
         Raises:
-            ValueError: If the processes cannot divide the batch evenly.
+            ValueError: If the processes cannot divide the batch evenly, or the config's numbers do not go together.
             ModuleNotFoundError: If the optimizer needs a package that is not installed.
         """
         self.config, self.state, self.export_folder = config, state, export
@@ -81,6 +86,8 @@ class Trainer:
         parts = self._choose_parts(pipeline)
         self.objective = self._objective(pipeline, empty)
         self.masters = self._offload(parts) if config.offload else None
+        if config.shard:
+            self._shard(parts)
         parts.to(self.accelerator.device)
         if config.distill_guidance > 1:
             self.objective.distill_from(parts, config.distill_guidance)
@@ -89,7 +96,9 @@ class Trainer:
         else:
             optimizers = [one_optimizer(config.optimizer, self._trained(parts), config.lr_other)]
         self.rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]  # of this run, whatever was resumed
-        self.parts, *self.optimizers = self.accelerator.prepare(parts, *optimizers)
+        # What is sharded averages its own gradients.
+        together = (parts, *optimizers) if config.shard else self.accelerator.prepare(parts, *optimizers)
+        self.parts, *self.optimizers = together
         self.progress, self.ema = Progress(), self._average()
         self._resume()
         if config.log is not None:
@@ -101,16 +110,17 @@ class Trainer:
             if self.objective.teacher is not None:
                 self.objective.teacher.transformer.compile_repeated_blocks(fullgraph=True)
 
-    def _average(self) -> EMAModel | None:
+    def _average(self) -> Average | None:
         """Begin the averaged weights, if they are wanted."""
         decay = self.config.ema_decay
         if decay is None:
             return None
-        return EMAModel(self._kept().values(), decay=decay, use_ema_warmup=True, power=0.75, foreach=True)
+        return Average(self._kept().values(), decay=decay, use_ema_warmup=True, power=0.75, foreach=True)
 
     def _resume(self) -> None:
         """Say what belongs to a checkpoint, and go on from the one that is there."""
-        self.accelerator.register_for_checkpointing(*filter(None, (self.ema, self.progress)))
+        sharded = [OptimizerState(self.parts, one) for one in self.optimizers] if self.config.shard else []
+        self.accelerator.register_for_checkpointing(*filter(None, (self.ema, self.progress)), *sharded)
         if self.embedded:
             keep_trained_only(self.accelerator, self._kept)
         if self.accelerator.is_main_process:
@@ -145,6 +155,14 @@ class Trainer:
         trained = {name: parameter for name, parameter in parts.named_parameters() if parameter.requires_grad}
         return HostMasters(trained, torch.bfloat16 if self.accelerator.device.type == "cuda" else torch.float32)
 
+    def _shard(self, parts: TrainedParts) -> None:
+        """Leave each process its part of the weights."""
+        if self.accelerator.num_processes == 1:
+            raise ValueError("sharding is for several processes; start them with torchrun")
+        if self.config.optimizer != "adamw" or self.config.offload or self.config.compile:
+            raise ValueError("sharding goes with the optimizer adamw, and without offloading and compiling")
+        shard(parts.transformer, self.accelerator.device, self.accelerator.mixed_precision == "bf16")
+
     def _trained(self, parts: TrainedParts) -> list[torch.nn.Parameter]:
         """What the optimizer steps: the masters, if there are any."""
         if self.masters is not None:
@@ -171,11 +189,13 @@ class Trainer:
         Args:
             load: Gives the data, on the accelerator's device. It is asked again after each checkpoint, so that worlds
                 which another process has drawn meanwhile are learnt from, too.
-            on_save: Called on the main process after each checkpoint, to look at what was learnt.
+            on_save: Called after each checkpoint, to look at what was learnt: on the main process, with sharded
+                weights on all.
         """
         config, start, pairs = self.config, time.monotonic(), load()
         saved, mean_loss = 0.0, None
-        bar = tqdm(desc="train", unit="step", initial=self.progress.step, disable=not self.accelerator.is_main_process)
+        shown = self.accelerator.is_main_process
+        bar = tqdm(desc="train", unit="step", total=config.steps, initial=self.progress.step, disable=not shown)
         while (elapsed := self.agree(time.monotonic() - start)) < 60 * config.minutes and not self._done():
             loss = self.step(pairs, elapsed / (60 * config.minutes))
             bar.update()
@@ -196,7 +216,8 @@ class Trainer:
 
     def _save_and_look(self, on_save: Callable[[Trainer], None] | None) -> None:
         self.save()
-        if on_save is not None and self.accelerator.is_main_process:
+        # Sharded weights compute nothing without the other processes.
+        if on_save is not None and (self.config.shard or self.accelerator.is_main_process):
             on_save(self)
         self.accelerator.wait_for_everyone()
 
@@ -245,12 +266,13 @@ class Trainer:
         partial = self.state.with_name(self.state.name + ".partial")
         self.accelerator.save_state(str(partial))
         self.accelerator.wait_for_everyone()  # each has written its random state
-        if not self.accelerator.is_main_process:
-            return
-        replace(partial, self.state)
         kept = self._kept()
         if self.ema is not None:
             kept = dict(zip(kept, self.ema.shadow_params, strict=True))
+        kept = gathered(kept, self.accelerator.is_main_process)
+        if not self.accelerator.is_main_process:
+            return
+        replace(partial, self.state)
         partial = self.export_folder.with_name(self.export_folder.name + ".partial")
         self.exporter.write(kept, partial)
         replace(partial, self.export_folder)

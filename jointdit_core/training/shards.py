@@ -143,8 +143,8 @@ class PreparedPairs:
             raise ValueError(
                 f"{folder} holds {sum(shards.values())} pairs, of which {held_out} are kept to validate with"
             )
-        with safe_open(folder / EMPTY, "pt", device=str(device)) as file:
-            empty = PromptEmbeds(file.get_tensor("pooled").float(), file.get_tensor("tokens").float())
+        with safe_open(folder / EMPTY, "pt") as file:
+            empty = PromptEmbeds(*(file.get_tensor(name).to(device).float() for name in ("pooled", "tokens")))
         return cls(folder, shards, empty, device, held_out)
 
     def __len__(self) -> int:
@@ -165,6 +165,12 @@ class PreparedPairs:
     def validation(self) -> PairBatch:
         """The pairs held out."""
         return self.take(range(len(self), len(self) + self.held_out))
+
+    def held_out_captions(self) -> list[str]:
+        """The captions of `validation`, which lie beside the shards."""
+        files = [(self.folder / name).with_suffix(".json") for name in self.shards]
+        every = [one["caption"] for file in files for one in json.loads(file.read_text())["content"]]
+        return every[len(self) :]
 
     def take(self, rows: Sequence[int]) -> PairBatch:
         """Read pairs.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import ModelMixin
 from PIL import Image
 
 from ..decode import decode_latents, to_disparity, to_pil
@@ -66,6 +67,8 @@ class Validation:
         if measured:
             values = {name: float(np.mean([getattr(m, name) for m in measured])) for name in ("abs_rel", "delta1")}
             trainer.accelerator.log(values, trainer.progress.step)
+        if not trainer.accelerator.is_main_process:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         picture = sheet([self.images, self.maps, estimated, made, own])
         picture.save(self.folder / f"step-{trainer.progress.step:06d}.png")
@@ -95,10 +98,25 @@ class Validation:
         )
         return self._decode(*(unpack_latents(t.float(), h, w) for t in tokens))
 
-    @torch.no_grad()
     def _decode(self, rgb: torch.Tensor, depth: torch.Tensor) -> tuple[list[Image.Image], list[np.ndarray]]:
-        """Pictures and disparity maps of latents."""
-        vae, inverse = self.pipeline.vae, self.pipeline.config.depth_transform == "inverse"
-        images = decode_latents(vae, rgb)
-        height, width = images.shape[-2:]
-        return to_pil(images, height, width), list(to_disparity(decode_latents(vae, depth), height, width, inverse))
+        return decode_pairs(self.pipeline.vae, rgb, depth, self.pipeline.config.depth_transform == "inverse")
+
+
+@torch.no_grad()
+def decode_pairs(
+    vae: ModelMixin, rgb: torch.Tensor, depth: torch.Tensor, inverse: bool = False
+) -> tuple[list[Image.Image], list[np.ndarray]]:
+    """Decode latents.
+
+    Args:
+        vae: The autoencoder, on the latents' device.
+        rgb: (B, C, h, w) scaled latents.
+        depth: (B, C, h, w).
+        inverse: Whether these show 1 - disparity.
+
+    Returns:
+        B pictures and B disparities (H, W) float32 in [0, 1].
+    """
+    images = decode_latents(vae, rgb)
+    height, width = images.shape[-2:]
+    return to_pil(images, height, width), list(to_disparity(decode_latents(vae, depth), height, width, inverse))

@@ -50,3 +50,5 @@ def test_the_command_writes_a_sheet(tmp_path, picture):
         assert sheet.size == (160 * 2, 16 + 2 * 160)
     with pytest.raises(SystemExit, match="--sigma"):
         main([*common, "--sigma", "0", "--out", str(tmp_path / "none.png")])
+    with pytest.raises(SystemExit, match="none is not the folder of a saved pipeline"):
+        main(["features", "--model", str(tmp_path / "none"), "--out", str(tmp_path / "none.png")])

@@ -72,9 +72,9 @@ def trainer(folder: Path, run: str, addons: str | None = None, **changes) -> tup
     return Trainer(pipe, config, folder / run / "state", folder / run / "addons", pairs.empty), pairs
 
 
-def three_steps(folder: Path, run: str) -> Trainer:
+def three_steps(folder: Path, run: str, **changes) -> Trainer:
     """Train a little, in as many processes as there are, from add-ons whose gradients are above rounding's size."""
-    made, pairs = trainer(folder, run, str(folder / "flux" / "trained"), lr_other=1e-3)
+    made, pairs = trainer(folder, run, str(folder / "flux" / "trained"), lr_other=1e-3, **changes)
     for _ in range(3):
         made.step(pairs, 0.0)
     made.save()

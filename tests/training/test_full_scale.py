@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from jointdit_core.encode import PromptEmbeds, pack_latents
+from jointdit_core.evaluation import ablation
 from jointdit_core.evaluation.depth_benchmark import benchmark_depth, save_benchmark
 from jointdit_core.model.transformer import added_parameters
 from jointdit_core.pipeline import JointDiTPipeline
@@ -108,6 +109,24 @@ def test_two_processes_prepare_and_train_as_one(folder, made, two):
             torch.testing.assert_close(load_file(two / "pairs" / shard.name)[name], tensor, atol=1e-3, rtol=1e-3)
 
 
+def test_two_processes_with_shared_weights_train_as_one(folder, two):
+    together = load_file(folder / "sharded" / "state" / "trained.safetensors")
+    alone = full_scale.three_steps(folder, "alone", ema_decay=0.9)
+    assert together.keys() == alone._kept().keys()
+    for name, parameter in alone._kept().items():
+        assert torch.allclose(together[name], parameter, atol=1e-5), name
+    exported, expected = (
+        load_file(folder / run / "addons" / "jointdit_addons.safetensors") for run in ("sharded", "alone")
+    )
+    for name, tensor in expected.items():
+        torch.testing.assert_close(exported[name], tensor, msg=name)
+    unbroken, resumed = (load_file(folder / "sharded" / f"{run}.safetensors") for run in ("unbroken", "resumed"))
+    assert unbroken.keys() == resumed.keys()
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in unbroken.items())
+    assert not all(torch.equal(unbroken[name], together[name]) for name in together)  # it did go on
+    assert [path.name for path in (folder / "sharded" / "look").iterdir()] == ["step-000005.png"]
+
+
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "adafactor", "ema_decay": 0.9}, {"offload": True}])
 def test_a_resumed_run_equals_the_unbroken_one(folder, tmp_path, changes):
     (tmp_path / "flux").symlink_to(folder / "flux")
@@ -139,8 +158,9 @@ def curve(folder, run):
 
 
 def test_a_run_killed_at_any_moment_goes_on_with_the_same_losses(folder):
-    main(command(folder, "unbroken", 16))
-    arguments = [sys.executable, "-m", "jointdit_core.training", *command(folder, "killed", 16)]
+    unseen = ["--validation-steps", "0"]
+    main([*command(folder, "unbroken", 16), *unseen])
+    arguments = [sys.executable, "-m", "jointdit_core.training", *command(folder, "killed", 16), *unseen]
     log = folder / "killed" / "addons-log" / "log.jsonl"
     run = subprocess.Popen(arguments, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -151,7 +171,7 @@ def test_a_run_killed_at_any_moment_goes_on_with_the_same_losses(folder):
     run.wait()
     reached = max(curve(folder, "killed"))
     written = len(log.read_text().splitlines())
-    main(command(folder, "killed", 16))
+    main([*command(folder, "killed", 16), *unseen])
     resumed = [json.loads(line) for line in log.read_text().splitlines()[written:]]
     first = next(entry["step"] for entry in resumed if "loss" in entry)
     assert reached - (first - 1) <= 5, "at most one interval is lost"
@@ -174,10 +194,11 @@ def test_addons_load_and_the_checks_along_the_way_are_kept(folder):
     assert any("abs_rel" in line and "delta1" in line for line in lines)
     assert (logs / "step-000010.png").exists()
     assert pipe.transformer.config.adaptive_weights == "released"
-    main([*command(folder, "off", 1), "--adaptive-weights", "off"])
+    main([*command(folder, "off", 1), "--adaptive-weights", "off", "--validation-steps", "0"])
+    assert not list((folder / "off" / "addons-log").glob("*.png")), "nobody asked to look"
     off = JointDiTPipeline.from_flux(str(folder / "flux"), str(folder / "off" / "addons"), torch.float32)
     assert off.transformer.config.adaptive_weights == "off"
-    main([*command(folder, "tuned", 10), "--addons", str(folder / "loads" / "addons"), "--lr", "0"])
+    main([*command(folder, "tuned", 2), "--addons", str(folder / "loads" / "addons"), "--lr", "0"])
     again = load_file(folder / "tuned" / "addons" / "jointdit_addons.safetensors")
     assert all(torch.equal(again[name], tensor) for name, tensor in trained.items())
 
@@ -211,6 +232,8 @@ def test_what_cannot_be_trained_is_said(folder, tmp_path):
         main([*command(folder, "none", 1), "--optimizer", "adamw8bit"])
     with pytest.raises(SystemExit, match="pip install wandb"):
         main([*command(folder, "none", 1), "--log-with", "wandb"])
+    with pytest.raises(SystemExit, match="start them with torchrun"):
+        main([*command(folder, "none", 1), "--shard"])
     with full_disk(20_000), pytest.raises(SystemExit, match="could not be written"):
         main(command(folder, "full-disk", 1))
     assert not (folder / "full-disk" / "state").exists()
@@ -230,3 +253,24 @@ def test_from_pictures_to_the_papers_table(folder, made, tmp_path):
     found, sheet = benchmark_depth(pipe, "nyu", tmp_path / "nyu", steps=2, batch_size=4)
     assert found.rows[0].images == 8 and found.rows[0].abs_rel > 0
     assert "| Ours (paper) | 5.7 | 96.9 |" in save_benchmark(found, sheet, "tiny", tmp_path / "table")
+
+
+def test_the_ablation_trains_and_measures_every_form_of_the_addons(folder, made, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablation, "VARIANTS", ablation.VARIANTS[::2])
+    options = ["--data", str(made / "out"), "--model", str(folder / "flux"), "--out", str(tmp_path), "--steps", "2"]
+    options += ["--batch-size", "2", "--scenes", "2", "--sampling-steps", "1", "--lr", "1e-2"]
+    ablation.main(options)
+    runs = json.loads((tmp_path / "ablation.json").read_text())["runs"]
+    assert [run["form"] for run in runs] == ["neither", "unbalanced levels", "both, as in the paper"]
+    assert all([row["task"] for row in run["rows"]] == list(ablation.MEASURES) for run in runs)
+    assert all(row["scenes"] == 2 for run in runs for row in run["rows"])
+    settings = json.loads((tmp_path / "both-as-in-the-paper-0" / "addons" / "jointdit_addons.json").read_text())
+    assert settings["adaptive_weights"] == "paper"
+    losses = [curve(tmp_path, f"{name}-0") for name in ("neither", "unbalanced-levels", "both-as-in-the-paper")]
+    assert sorted(losses[0]) == [1, 2] and losses[0][1] != losses[1][1]  # other noise levels
+    assert losses[1][1] == losses[2][1] and losses[1][2] != losses[2][2]  # other weights, of what is zero at first
+    stamp = (tmp_path / "ablation.json").stat().st_mtime_ns
+    ablation.main(options)  # nothing left to do
+    assert (tmp_path / "ablation.json").stat().st_mtime_ns == stamp
+    with pytest.raises(SystemExit, match="equal"):
+        ablation.main([*options, "--lr", "1e-3"])

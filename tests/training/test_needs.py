@@ -68,7 +68,8 @@ def test_batch_4_fits_80_gb_and_offloaded_24_gb():
     assert sum(training_memory(4, "adafactor").values()) < 80 * gb
     assert sum(training_memory(4, "adamw8bit").values()) < 80 * gb
     assert sum(training_memory(4, "adafactor", offload=True).values()) < 24 * gb
+    assert sum(training_memory(1, "adamw", shards=8).values()) < 24 * gb
     lines = memory_table(4, 512).splitlines()
-    assert len(lines) == 7 and "--offload" in lines[-1]
+    assert len(lines) == 8 and "--offload" in lines[-2] and "--shard" in lines[-1]
     cells = [float(cell) for cell in lines[2].split("|")[2:-1]]
     assert sum(cells[:-1]) == pytest.approx(cells[-1], abs=0.6)
