@@ -6,6 +6,7 @@ import argparse
 import gc
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from . import __doc__ as about_benchmark
 from .loops import build_autoencoder, list_kernels, make_depth_request, make_loop
 from .mini import format_mini, measure_mini, measure_start
 from .modes import FULL, MODES, TINY, build, prepare
-from .rows import DepthRequest, Row, compare, format_kernels, format_requests, format_table
+from .rows import HEAD, DepthRequest, Row, compare, format_kernels, format_requests, format_row, format_table
 from .timing import time_runs
 
 REQUEST_STEPS = (4, 20)
@@ -51,7 +52,7 @@ def time_requests(model: ModelMixin, size: int, tiny: bool, compiled: bool) -> l
 
 def measure(
     name: str, config: dict, size: int, steps: int, device: torch.device, dtype: torch.dtype, asked: argparse.Namespace
-) -> tuple[Row, torch.Tensor]:
+) -> Iterator[tuple[Row, torch.Tensor]]:
     """Build, run and time one mode.
 
     Args:
@@ -63,8 +64,9 @@ def measure(
         dtype: Of the weights.
         asked: What else to do: `requests`, modes whose whole requests are timed; `profile`, to list the kernels.
 
-    Returns:
-        The row, without what compares it to others, and what the loop gave, on the CPU.
+    Yields:
+        The row, without what compares it to others, and what the loop gave, on the CPU; then the same with what else
+        was asked for.
     """
     mode, on_card = MODES[name], device.type == "cuda"
     gc.collect()
@@ -93,13 +95,15 @@ def measure(
         peak_gib=torch.cuda.max_memory_allocated(device) / 2**30 if on_card else None,
         error=None,
     )
+    yield row, ends[-1]
     if asked.profile:
         if mode.cache is not None:
             model._reset_stateful_cache()
         row.kernels = list_kernels(loop, steps, device)
     if name in asked.requests:
         row.depth_requests = time_requests(model, size, config == TINY, mode.compiled)
-    return row, ends[-1]
+    if asked.profile or row.depth_requests:
+        yield row, ends[-1]
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -172,21 +176,22 @@ def main(arguments: list[str]) -> None:
         "torch": torch.__version__,
     }
     done: list[Row] = []
+    sys.stderr.write("\n".join(HEAD) + "\n")
     for size in options.sizes:
-        rows, ends = [], {}
+        rows, ends = {}, {}
         for name in options.modes:
-            sys.stderr.write(f"{name}, {size} px ...\n")
             try:
-                row, ends[name] = measure(name, config, size, options.steps, options.device, dtype, options)
+                for row, end in measure(name, config, size, options.steps, options.device, dtype, options):
+                    rows[name], ends[name] = row, end
+                    compare([*rows.values()], ends)
+                    # At once, so that a run cut short keeps what it measured.
+                    content = {**about, "rows": [asdict(row) for row in [*done, *rows.values()]]}
+                    options.json.write_text(json.dumps(content, indent=1) + "\n")
+                    sys.stderr.write(format_row(row) + "\n")
             except RuntimeError as error:  # too little memory, or what this card or version of PyTorch cannot do
-                sys.stderr.write(f"{name}, {size} px: left out, {str(error).strip().splitlines()[0]}\n")
-                continue
-            rows.append(row)
-            compare(rows, ends)
-            # Row by row, so that a run cut short keeps what it measured.
-            content = {**about, "rows": [asdict(row) for row in [*done, *rows]]}
-            options.json.write_text(json.dumps(content, indent=1) + "\n")
-        done += rows
+                reason = str(error).strip().splitlines()[0]
+                sys.stderr.write(f"{name}, {size} px: {'its extras are ' * (name in rows)}left out, {reason}\n")
+        done += rows.values()
     tables = [format_table(done)]
     tables += [format_requests(done)] if any(row.depth_requests for row in done) else []
     tables += [format_kernels(row) for row in done if row.kernels]

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from app.loading import asked_preset, load_asked
 from jointdit_core import JointDiTPipeline
+from jointdit_core import memory as memory_plans
 from jointdit_core.memory import Card
 from jointdit_core.model.fused import fuse_projections
 from jointdit_core.presets import FLUX_REVISION, PRESETS, adapt
@@ -64,6 +65,17 @@ def test_too_little_memory_is_told_before_anything_is_fetched(read, hub, monkeyp
         load_asked(asked, asked_preset(asked))
     monkeypatch.setattr(Card, "of", lambda device: Card(11.5, (9, 0)))
     with pytest.raises(ValueError, match=r"1024x1024 pixels .* 11\.5 are free; --largest \d+ would fit\.$"):
+        load_asked(asked, asked_preset(asked))
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("memory", [["--memory", "group-offload"], []], ids=["asked", "chosen"])
+@pytest.mark.parametrize("words", [["--compile"], ["--cache", "clean-branch"], ["--cache", "half-depth"]])
+def test_what_streamed_weights_do_not_bear_is_told_before_anything_is_fetched(read, hub, monkeypatch, memory, words):
+    asked = read("--preset", "flux-dev", "--base", "maker/flux", "--addons", "maker/addons", *memory, *words)
+    monkeypatch.setattr(Card, "of", lambda device: Card(12.0, (9, 0)))
+    monkeypatch.setattr(memory_plans, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=f"^{' '.join(words)} needs .* plan group-offload streams them; [^.]*\\.$"):
         load_asked(asked, asked_preset(asked))
     assert hub.asked == []
 
