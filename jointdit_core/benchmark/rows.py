@@ -8,7 +8,6 @@ import torch
 
 from .modes import BASELINE, BASELINE_COMPILED, MODES, REFERENCE
 
-
 HEAD = (
     "| mode | px | ms/step | images/s | first loop s | peak GiB | / FLUX eager | / FLUX compiled | error | on |",
     "|---|---|---|---|---|---|---|---|---|---|",
