@@ -175,10 +175,10 @@ def load(
 
     Raises:
         OSError: A file is missing or damaged; the message names it and says what to do.
-        ValueError: The model does not fit the device, its plan does not bear `compiled` or `cache`, or a LoRA does not
-            fit the model; the message says what is needed.
+        ValueError: There is no such device, the model does not fit it, the memory plan does not bear `compiled` or
+            `cache`, or a LoRA does not fit the model; the message says what is needed.
     """
-    target = torch.device(device)
+    target = _find_device(device)
     asked = [parse_lora(text) for text in loras]
     if preset.addons is None:
         folder = REPOSITORY / preset.source
@@ -202,6 +202,17 @@ def load(
     pipe.remember_prompts(KEPT_PROMPTS)
     speed_up(pipe.transformer, compiled, cache)
     return pipe
+
+
+def _find_device(name: str) -> torch.device:
+    """Refuse a device that is not there."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device {name} is none that PyTorch knows; there are cpu and cuda.") from error
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise ValueError(f"--device {name} is not here: PyTorch finds {count or 'no'} NVIDIA GPUs.")
+    return device
 
 
 def _check_speed(plan: str, compiled: bool, cache: str | None) -> None:

@@ -88,6 +88,8 @@ def test_what_streamed_weights_do_not_bear_is_told_before_anything_is_fetched(re
         (["--base", "maker/flux"], "--base and --addons are for flux-dev; mini is whole."),
         (["--preset", "flux-dev", "--largest", "256"], "--largest must be at least 512 for flux-dev, got 256."),
         (["--lora", "maker/style:strong"], "--lora takes FILE_OR_REPOSITORY"),
+        (["--device", "frog"], "--device frog is none that PyTorch knows; "),
+        (["--device", "cuda:99"], "--device cuda:99 is not here: PyTorch finds "),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(read, words, said):
