@@ -54,6 +54,18 @@ def test_benchmark_times_whole_requests_and_lists_kernels(tmp_path, capsys, monk
     assert 1e-6 < requests[3, True]["error"] < 0.5 and "| fused, frozen branch | 64 | 3 |" in printed
 
 
+def test_run_that_is_cut_short_keeps_what_it_measured(tmp_path, capsys, monkeypatch):
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "time_requests", cut)
+    path = tmp_path / "rows.json"
+    with pytest.raises(KeyboardInterrupt):
+        main(["--tiny", "--steps", "2", "--json", str(path), "--device", "cpu", "--modes", "fused", "--requests", "fused"])
+    [row] = json.loads(path.read_text())["rows"]
+    assert row["mode"] == "fused" and row["ms_per_step"] > 0 and "| fused | 64 |" in capsys.readouterr().err
+
+
 def test_mini_is_timed_in_every_form(monkeypatch):
     few = {task: TaskDefaults({"standard": 1}, 1.0) for task in PRESETS["mini"].tasks}
     monkeypatch.setitem(PRESETS, "mini", dataclasses.replace(PRESETS["mini"], tasks=few))

@@ -25,7 +25,9 @@ REQUEST_STEPS = (4, 20)
 LOOPS = 3  # the first of which compiles
 
 
-def time_requests(model: ModelMixin, size: int, tiny: bool, compiled: bool) -> list[DepthRequest]:
+def time_requests(
+    model: ModelMixin, size: int, tiny: bool, compiled: bool, channels_last: bool
+) -> list[DepthRequest]:
     """Time whole requests for the depth of a picture, then with its branch frozen.
 
     Args:
@@ -33,11 +35,14 @@ def time_requests(model: ModelMixin, size: int, tiny: bool, compiled: bool) -> l
         size: Side in pixels.
         tiny: Whether the autoencoder is a tiny one.
         compiled: Whether the blocks are compiled.
+        channels_last: Whether the autoencoder's weights are in that order.
 
     Returns:
         What was timed.
     """
     autoencoder, exact, requests = build_autoencoder(model, tiny), {}, []
+    if channels_last:
+        autoencoder.to(memory_format=torch.channels_last)
     for frozen in (False, True):
         if frozen:
             freeze_branches(model, CLEAN, compiled)
@@ -62,7 +67,8 @@ def measure(
         steps: Denoising steps.
         device: Where.
         dtype: Of the weights.
-        asked: What else to do: `requests`, modes whose whole requests are timed; `profile`, to list the kernels.
+        asked: What else to do: `requests`, modes whose whole requests are timed, with `channels_last`; `profile`, to list
+            the kernels.
 
     Yields:
         The row, without what compares it to others, and what the loop gave, on the CPU; then the same with what else
@@ -101,7 +107,7 @@ def measure(
             model._reset_stateful_cache()
         row.kernels = list_kernels(loop, steps, device)
     if name in asked.requests:
-        row.depth_requests = time_requests(model, size, config == TINY, mode.compiled)
+        row.depth_requests = time_requests(model, size, config == TINY, mode.compiled, asked.channels_last)
     if asked.profile or row.depth_requests:
         yield row, ends[-1]
 
@@ -128,6 +134,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         default=[],
         help="of these modes also time whole requests for the depth of a picture",
     )
+    parser.add_argument("--channels-last", action="store_true", help="lay out the requests' autoencoder in that order")
     parser.add_argument("--profile", action="store_true", help="also list where each mode's time goes, by kernel")
     parser.add_argument("--mini", action="store_true", help="time the embedded mini on this CPU instead")
     parser.add_argument("--json", type=Path, default=Path("benchmark.json"), help="where to write the rows")
@@ -174,6 +181,7 @@ def main(arguments: list[str]) -> None:
         "dtype": str(dtype).removeprefix("torch."),
         "steps": options.steps,
         "torch": torch.__version__,
+        "channels_last": options.channels_last,
     }
     done: list[Row] = []
     sys.stderr.write("\n".join(HEAD) + "\n")
