@@ -60,8 +60,9 @@ def test_run_that_is_cut_short_keeps_what_it_measured(tmp_path, capsys, monkeypa
 
     monkeypatch.setattr(benchmark, "time_requests", cut)
     path = tmp_path / "rows.json"
+    command = f"--tiny --device cpu --steps 2 --json {path} --modes fused --requests fused"
     with pytest.raises(KeyboardInterrupt):
-        main(["--tiny", "--steps", "2", "--json", str(path), "--device", "cpu", "--modes", "fused", "--requests", "fused"])
+        main(command.split())
     [row] = json.loads(path.read_text())["rows"]
     assert row["mode"] == "fused" and row["ms_per_step"] > 0 and "| fused | 64 |" in capsys.readouterr().err
 

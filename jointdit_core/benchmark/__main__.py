@@ -25,9 +25,7 @@ REQUEST_STEPS = (4, 20)
 LOOPS = 3  # the first of which compiles
 
 
-def time_requests(
-    model: ModelMixin, size: int, tiny: bool, compiled: bool, channels_last: bool
-) -> list[DepthRequest]:
+def time_requests(model: ModelMixin, size: int, tiny: bool, compiled: bool, channels_last: bool) -> list[DepthRequest]:
     """Time whole requests for the depth of a picture, then with its branch frozen.
 
     Args:
@@ -67,8 +65,8 @@ def measure(
         steps: Denoising steps.
         device: Where.
         dtype: Of the weights.
-        asked: What else to do: `requests`, modes whose whole requests are timed, with `channels_last`; `profile`, to list
-            the kernels.
+        asked: What else to do: `requests`, modes whose whole requests are timed, with `channels_last` as there;
+            `profile`, to list the kernels.
 
     Yields:
         The row, without what compares it to others, and what the loop gave, on the CPU; then the same with what else
@@ -134,7 +132,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         default=[],
         help="of these modes also time whole requests for the depth of a picture",
     )
-    parser.add_argument("--channels-last", action="store_true", help="lay out the requests' autoencoder in that order")
+    parser.add_argument("--channels-last", action="store_true", help="the requests' autoencoder in that memory layout")
     parser.add_argument("--profile", action="store_true", help="also list where each mode's time goes, by kernel")
     parser.add_argument("--mini", action="store_true", help="time the embedded mini on this CPU instead")
     parser.add_argument("--json", type=Path, default=Path("benchmark.json"), help="where to write the rows")
