@@ -18,7 +18,8 @@ from jointdit_core.presets import PRESETS, TaskDefaults
 QUICK = [name for name, mode in MODES.items() if not mode.compiled]
 
 
-def test_benchmark_prints_and_writes_what_it_measured(tmp_path, capsys):
+def test_benchmark_prints_and_writes_what_it_measured(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "LOOPS", 2)
     path = tmp_path / "rows.json"
     main(["--tiny", "--device", "cpu", "--steps", "6", "--json", str(path), "--modes", *QUICK])
     rows = {row["mode"]: row for row in json.loads(path.read_text())["rows"]}
