@@ -28,7 +28,7 @@ from app import recovery
 from app.engine import Request
 from app.jobs import Reporter, is_shown
 from jointdit_core import Interrupted, JointDiTOutput, JointDiTPipeline
-from jointdit_core.ahead import export_blocks
+from jointdit_core.ahead import call_with_whole_tensors, export_blocks
 from jointdit_core.model.frozen import FREEZES
 from jointdit_core.presets import PRESETS, Preset, load
 from jointdit_core.results import Settings
@@ -135,6 +135,7 @@ def _compile_ahead(pipe: JointDiTPipeline) -> None:
     try:
         for blocks in spaces.GPU(compiled, duration=COMPILE_S)():
             logger.info("compiled %s ahead of time, %.0f s", blocks, time.monotonic() - began)
+        call_with_whole_tensors(pipe.transformer)
         spaces.aoti_load_from_package_dir(pipe.transformer, folder)
     except Exception as error:  # a page with slower steps is better than none
         logger.warning("The blocks stay as they are: compiling them ahead of time gave %s.", type(error).__name__)

@@ -43,6 +43,24 @@ def export_blocks(transformer: JointDiTTransformer2DModel, run: Callable[[], obj
     return {name: _export(block, calls[block]) for name, block in firsts.items()}
 
 
+def call_with_whole_tensors(transformer: JointDiTTransformer2DModel) -> None:
+    """Have the blocks called as their graphs need it.
+
+    A compiled graph takes its inputs to lie in memory as its example's did, and does not look. A single block gives
+    parts of one tensor, which the next would misread.
+
+    Args:
+        transformer: Whose blocks' graphs are compiled; its `forward`s may be replaced before or after.
+    """
+
+    def make_whole(_: nn.Module, arguments: tuple, call: dict) -> tuple[tuple, dict]:
+        names = ("hidden_states", "encoder_hidden_states")
+        return arguments, call | {name: call[name].contiguous() for name in names}
+
+    for block in [*transformer.transformer_blocks, *transformer.single_transformer_blocks]:
+        block.register_forward_pre_hook(make_whole, with_kwargs=True)
+
+
 def _export(block: nn.Module, call: dict) -> ExportedProgram:
     """Export a block as it was called, for any number of image tokens."""
     rotary = {0: IMAGE_TOKENS + call["encoder_hidden_states"].shape[1]}  # of text and image
