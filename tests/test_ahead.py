@@ -14,7 +14,7 @@ from tests.tiny import tiny_pipeline
 @torch.no_grad()
 def test_one_graph_computes_what_its_list_of_blocks_does_at_any_size():
     pipe = tiny_pipeline(guidance_embeds=True)
-    pipe.transformer.single_transformer_blocks = torch.nn.ModuleList()  # compiled in tests/app/test_zero.py
+    pipe.transformer.single_transformer_blocks = torch.nn.ModuleList()  # for the test's time; they are exported alike
     fuse_projections(pipe.transformer)
     ask = {"prompt": "a red ball", "seed": 1, "num_inference_steps": 1}
     expected = pipe(**ask, width=96, height=64).disparity
