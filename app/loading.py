@@ -90,7 +90,7 @@ def load_asked(flags: argparse.Namespace, preset: Preset) -> JointDiTPipeline:
         ValueError: likewise.
     """
     if zero.ON:
-        return zero.place(load(preset, "cpu", cache=flags.cache, loras=flags.lora))
+        return zero.place(load(preset, "cpu", loras=flags.lora), flags.cache)
     if preset is PRESETS["mini"] and flags.preset != preset.name:
         return load(preset)
     device = flags.device or ("cuda" if torch.cuda.is_available() else "cpu")

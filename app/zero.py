@@ -7,9 +7,12 @@ is no requirement of ours.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import queue
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -25,8 +28,13 @@ from app import recovery
 from app.engine import Request
 from app.jobs import Reporter, is_shown
 from jointdit_core import Interrupted, JointDiTOutput, JointDiTPipeline
+from jointdit_core.ahead import call_with_whole_tensors, export_blocks
+from jointdit_core.model.frozen import FREEZES
 from jointdit_core.presets import PRESETS, Preset, load
 from jointdit_core.results import Settings
+from jointdit_core.speed import speed_up
+
+logger = logging.getLogger(__name__)
 
 ON = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 if ON:
@@ -36,6 +44,7 @@ if ON:
 # a job gets has 60 of its 132 multiprocessors. Half as much again for previews and whatever else.
 STEP_S, STEP_S_PER_MEGAPIXEL, MARGIN = 0.14, 0.9, 1.5
 START_S = 20.0  # weights into the card, text encoders, autoencoder
+COMPILE_S = 600  # asked for once, when the page starts, to compile two blocks ahead of time
 
 OnStep = Callable[[int, int, Callable], None]
 Run = Callable[[Settings, Any, OnStep], JointDiTOutput]
@@ -59,7 +68,9 @@ def check_flags(flags: argparse.Namespace) -> None:
         ValueError: with one sentence on the first of them.
     """
     if flags.compile:
-        raise ValueError("--compile does not work on ZeroGPU, whose processes come and go; leave it out.")
+        raise ValueError(
+            "--compile does not work on ZeroGPU, where blocks are compiled ahead of time instead; leave it out."
+        )
     if flags.memory is not None:
         raise ValueError("--memory does not work on ZeroGPU, whose GPUs hold the whole model; leave it out.")
     if flags.serve is not None:
@@ -90,9 +101,44 @@ class Leased:
         """Nothing to let go of: leases end with their jobs."""
 
 
-def place(pipe: JointDiTPipeline) -> JointDiTPipeline:
-    """Put a pipeline where the jobs' processes find it: in name on the GPU, before the page starts."""
-    return pipe.to("cuda")
+def place(pipe: JointDiTPipeline, cache: str | None) -> JointDiTPipeline:
+    """Put a pipeline where the jobs' processes find it: in name on the GPU, before the page starts.
+
+    Args:
+        pipe: As loaded, without a step cache.
+        cache: Name of a step cache, or None.
+
+    Returns:
+        The pipeline, its blocks compiled ahead of time, if they always get the same rows: not with classifier-free
+        guidance, which a request may turn off, nor where a cache leaves out a branch's rows.
+    """
+    pipe.to("cuda")
+    if pipe.transformer.config.guidance_embeds and cache not in FREEZES:
+        _compile_ahead(pipe)
+    speed_up(pipe.transformer, False, cache)
+    return pipe
+
+
+def _compile_ahead(pipe: JointDiTPipeline) -> None:
+    """Compile the transformer's blocks in a job of their own; where that fails they stay as they are."""
+    folder = tempfile.mkdtemp(prefix="jointdit-blocks-")  # every job's process reads it
+
+    def compiled() -> Iterator[str]:
+        def run() -> None:
+            pipe.joint_generation("", num_inference_steps=1, seed=0)
+
+        for blocks, graph in export_blocks(pipe.transformer, run).items():
+            spaces.aoti_compile_and_save(folder, graph, submodule=blocks)
+            yield blocks
+
+    began = time.monotonic()
+    try:
+        for blocks in spaces.GPU(compiled, duration=COMPILE_S)():
+            logger.info("compiled %s ahead of time, %.0f s", blocks, time.monotonic() - began)
+        call_with_whole_tensors(pipe.transformer)
+        spaces.aoti_load_from_package_dir(pipe.transformer, folder)
+    except Exception as error:  # a page with slower steps is better than none
+        logger.warning("The blocks stay as they are: compiling them ahead of time gave %s.", type(error).__name__)
 
 
 def runner(pipe: JointDiTPipeline, preset: Preset, with_previews: bool) -> Run:

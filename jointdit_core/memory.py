@@ -77,6 +77,7 @@ class MemoryPlan:
         oldest_card: Least compute capability that it needs.
         package: What must be installed for it, or None.
         host_gib: Weights in main memory, in GiB, that cannot be left to their files, as all can that stay on the card.
+        streams: Whether blocks get their weights only when they run.
     """
 
     title: str
@@ -85,6 +86,7 @@ class MemoryPlan:
     oldest_card: tuple[int, int] = (0, 0)
     package: str | None = None
     host_gib: Callable[[], float] = lambda: 0.0
+    streams: bool = False
 
     def need_gib(self, size: int) -> float:
         """Memory needed for one picture and its depth.
@@ -258,6 +260,7 @@ PLANS = {
         _streamed_gib,
         _stream,
         host_gib=lambda: _transformer_gib(False, fused=False) + sum(_other_gib().values()),
+        streams=True,
     ),
 }
 ON_CPU = "bf16"  # the only plan that makes sense in main memory

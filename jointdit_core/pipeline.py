@@ -5,17 +5,12 @@ Letters: B pairs, H x W pixels, h x w latents, C latent channels, L image tokens
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
-from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, FlowMatchEulerDiscreteScheduler, ModelMixin
-from diffusers.loaders import FluxLoraLoaderMixin
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, PreTrainedTokenizerBase, T5EncoderModel
@@ -23,7 +18,6 @@ from transformers import CLIPTextModel, PreTrainedTokenizerBase, T5EncoderModel
 from .decode import decode_latents, to_disparity, to_pil
 from .denoise import add_noise, denoise, schedule
 from .encode import (
-    PromptEmbeds,
     disparity_to_image,
     encode_images,
     fit_size,
@@ -31,56 +25,23 @@ from .encode import (
     images_to_tensor,
     pack_latents,
     resize_disparity,
-    unknown_words,
     unpack_latents,
 )
-from .flux import flux_parts, write_addons
+from .loaders import LoadersMixin
 from .model import transformer as transformer_module
 from .model.autoencoder import AutoencoderPatchPCA
 from .model.transformer import JointDiTTransformer2DModel
-from .prompts import PromptReader
+from .output import Interrupted, JointDiTOutput, StepCallback
+from .prompts import PromptsMixin
 from .request import MAX_GUIDANCE, MAX_STEPS, Request, check_number, check_request
-
-Preview = Callable[[], tuple[Image.Image | list[Image.Image], np.ndarray | list[np.ndarray]]]
-StepCallback = Callable[[int, int, Preview], bool | None]
+from .tasks import GUIDANCE_SCALE, TasksMixin
 
 # `from_pretrained` finds how to load a component by the base classes that its class's module can see.
 transformer_module.ModelMixin = ModelMixin
 
-GUIDANCE_SCALE = 3.5  # the released model's default
 
-
-class Interrupted(Exception):
-    """A callback asked to stop; raise it there, or return False."""
-
-
-@dataclass(frozen=True)
-class JointDiTOutput:
-    """Result of a pipeline call; lists where the call was given a list.
-
-    Attributes:
-        image: RGB picture.
-        disparity: (H, W) float32 in [0, 1], near = 1.
-        seed: What reproduces the result.
-        notes: Plain sentences on what was done otherwise than asked, such as a prompt that was cut.
-        model: Name of the preset that answered in place of the one asked; None otherwise.
-    """
-
-    image: Image.Image | list[Image.Image]
-    disparity: np.ndarray | list[np.ndarray]
-    seed: int | list[int]
-    notes: tuple[str, ...]
-    model: str | None = None
-
-
-class JointDiTPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
-    """Joint generation, depth estimation and depth-conditioned generation with one model.
-
-    FLUX's LoRAs load as in diffusers (`load_lora_weights`, `set_adapters`, `fuse_lora`, `unload_lora_weights`). They
-    change FLUX's own weights, as another base model would: the rgb half computes what FLUX with that LoRA computes, and
-    the depth half sees the same weights under its own LoRA, which stays. A style thus reaches the depth map, too, where
-    it changes shapes; the depth half was never trained with it.
-    """
+class JointDiTPipeline(DiffusionPipeline, TasksMixin, LoadersMixin, PromptsMixin):
+    """Joint generation, depth estimation and depth-conditioned generation with one model."""
 
     model_cpu_offload_seq = "text_encoder->text_encoder_2->transformer->vae"
 
@@ -130,134 +91,7 @@ class JointDiTPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
             depth_guidance_scale=depth_guidance_scale,
             depth_transform=depth_transform,
         )
-        self._prompts = PromptReader(0)
-
-    def remember_prompts(self, count: int) -> None:
-        """Keep what the text encoders make of the last prompts, so that one that comes again needs none of them.
-
-        The results are the same. Call it when the text encoders are in their final form: it is not told of changes.
-
-        Args:
-            count: Prompts to remember, 4 MiB of main memory each for FLUX.1-dev; 0 forgets all.
-        """
-        self._prompts = PromptReader(count)
-
-    @classmethod
-    def from_flux(
-        cls,
-        flux: str,
-        addons: str,
-        dtype: torch.dtype = torch.bfloat16,
-        revision: str | None = None,
-        addons_revision: str | None = None,
-    ) -> JointDiTPipeline:
-        """Join FLUX.1-dev, or another model of its shape, with JointDiT's add-ons.
-
-        Args:
-            flux: Local folder or hub id in diffusers' layout; a local folder may hold an original single file,
-                such as `flux1-dev.safetensors`, instead of the transformer's own weights.
-            addons: Local folder or hub id of the add-ons, released or saved by `save_addons`: one safetensors file
-                and its JSON.
-            dtype: Number format of all weights.
-            revision: Commit, tag or branch of `flux` on the hub.
-            addons_revision: The same of `addons`.
-
-        Returns:
-            The pipeline, on the CPU.
-
-        Raises:
-            OSError: A folder or file is missing or damaged, the hub cannot be reached, or refuses access.
-            ValueError: The weights or flags do not fit; the message names them.
-        """
-        parts = flux_parts(flux, addons, dtype, revision, addons_revision)
-        return cls(**parts, depth_guidance_scale=GUIDANCE_SCALE)
-
-    def save_addons(self, folder: str | os.PathLike) -> None:
-        """Save what JointDiT adds to FLUX, without FLUX; `from_flux` loads it as its `addons`.
-
-        Args:
-            folder: Where to write the safetensors file and its JSON; made if need be.
-
-        Raises:
-            ValueError: The transformer's projections are fused.
-        """
-        write_addons(self.transformer, self.config.depth_transform, Path(folder))
-
-    def joint_generation(
-        self,
-        prompt: str | list[str],
-        *,
-        negative_prompt: str | list[str] = "",
-        height: int | None = None,
-        width: int | None = None,
-        num_inference_steps: int = 20,
-        guidance_scale: float = GUIDANCE_SCALE,
-        seed: int | list[int] | None = None,
-        callback_on_step_end: StepCallback | None = None,
-    ) -> JointDiTOutput:
-        """Make an image and its disparity from a prompt; arguments as in `__call__`."""
-        return self(
-            prompt,
-            negative_prompt=negative_prompt,
-            height=height,
-            width=width,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            seed=seed,
-            callback_on_step_end=callback_on_step_end,
-        )
-
-    def depth_estimation(
-        self,
-        image: Image.Image | np.ndarray | list,
-        prompt: str | list[str] = " ",
-        *,
-        sigma_start_rgb: float = 0.0,
-        num_inference_steps: int = 20,
-        guidance_scale: float | None = None,
-        seed: int | list[int] | None = None,
-        callback_on_step_end: StepCallback | None = None,
-    ) -> JointDiTOutput:
-        """Estimate the disparity of an image, which is returned as given unless its start sigma is raised.
-
-        Arguments as in `__call__`.
-        """
-        return self(
-            prompt,
-            image=image,
-            sigma_start_rgb=sigma_start_rgb,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=self.config.depth_guidance_scale if guidance_scale is None else guidance_scale,
-            seed=seed,
-            callback_on_step_end=callback_on_step_end,
-        )
-
-    def depth_to_image(
-        self,
-        prompt: str | list[str],
-        disparity: np.ndarray | list[np.ndarray],
-        *,
-        negative_prompt: str | list[str] = "",
-        sigma_start_depth: float = 0.0,
-        num_inference_steps: int = 20,
-        guidance_scale: float = GUIDANCE_SCALE,
-        seed: int | list[int] | None = None,
-        callback_on_step_end: StepCallback | None = None,
-    ) -> JointDiTOutput:
-        """Make an image that fits a disparity map, which is returned as given unless its start sigma is raised.
-
-        Arguments as in `__call__`.
-        """
-        return self(
-            prompt,
-            disparity=disparity,
-            negative_prompt=negative_prompt,
-            sigma_start_depth=sigma_start_depth,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            seed=seed,
-            callback_on_step_end=callback_on_step_end,
-        )
+        self.remember_prompts(0)
 
     @torch.no_grad()
     def __call__(
@@ -366,20 +200,6 @@ class JointDiTPipeline(DiffusionPipeline, FluxLoraLoaderMixin):
         # 5. Decode at the caller's size; what was given clean goes back as it came.
         images, maps = self._decode(request, tokens_rgb, tokens_depth, h, w)
         return JointDiTOutput(image=images, disparity=maps, seed=request.outward(request.seeds), notes=notes)
-
-    def _read(self, prompts: list[str]) -> tuple[PromptEmbeds, tuple[str, ...]]:
-        """Encode B prompts, and note what of them this model cannot read."""
-        parts = self.tokenizer, self.tokenizer_2, self.text_encoder, self.text_encoder_2
-        embeds, cuts = self._prompts.read(*parts, prompts)
-        device = self._execution_device
-        notes = []
-        for prompt, cut in zip(prompts, cuts, strict=True):
-            if cut:
-                notes.append(f'The prompt is longer than this model reads; this part was left out: "{cut}"')
-            if unknown := unknown_words(self.tokenizer_2, prompt):
-                notes.append(f"These words are unknown to this model and were ignored: {', '.join(unknown)}")
-        embeds = PromptEmbeds(pooled=embeds.pooled.to(device), tokens=embeds.tokens.to(device))
-        return embeds, tuple(dict.fromkeys(notes))
 
     def _latent_size(self, request: Request) -> tuple[int, int]:
         """Size of the latent map (h, w) to work at, both even."""

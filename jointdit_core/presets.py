@@ -13,6 +13,7 @@ import torch
 from .hub import split_revision
 from .loras import find_lora, merge_loras, parse_lora
 from .memory import PLANS, Card, choose_plan
+from .model.frozen import FREEZES
 from .model.fused import fuse_projections
 from .pipeline import JointDiTPipeline
 from .speed import speed_up
@@ -174,9 +175,10 @@ def load(
 
     Raises:
         OSError: A file is missing or damaged; the message names it and says what to do.
-        ValueError: The model does not fit the device, or a LoRA the model; the message says what is needed.
+        ValueError: There is no such device, the model does not fit it, the memory plan does not bear `compiled` or
+            `cache`, or a LoRA does not fit the model; the message says what is needed.
     """
-    target = torch.device(device)
+    target = _find_device(device)
     asked = [parse_lora(text) for text in loras]
     if preset.addons is None:
         folder = REPOSITORY / preset.source
@@ -189,6 +191,7 @@ def load(
     else:
         largest = max(max(size) for size in preset.sizes)
         plan = choose_plan(Card.of(target), largest, memory)  # before anything is downloaded
+        _check_speed(plan, compiled, cache)
         for lora in asked:
             find_lora(lora)  # small, so they come before the large files
         (base, revision), (addons, addons_revision) = split_revision(preset.source), split_revision(preset.addons)
@@ -199,6 +202,27 @@ def load(
     pipe.remember_prompts(KEPT_PROMPTS)
     speed_up(pipe.transformer, compiled, cache)
     return pipe
+
+
+def _find_device(name: str) -> torch.device:
+    """Refuse a device that is not there."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device {name} is none that PyTorch knows; there are cpu and cuda.") from error
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise ValueError(f"--device {name} is not here: PyTorch finds {count or 'no'} NVIDIA GPUs.")
+    return device
+
+
+def _check_speed(plan: str, compiled: bool, cache: str | None) -> None:
+    """Refuse what a memory plan that streams the blocks' weights does not bear, before anything is loaded."""
+    if PLANS[plan].streams and (compiled or cache in FREEZES):
+        flag = "--compile" if compiled else f"--cache {cache}"
+        raise ValueError(
+            f"{flag} needs the transformer's weights in place, and the memory plan {plan} streams them; leave it out, "
+            "or choose another plan with --memory."
+        )
 
 
 def check_files(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from diffusers import FirstBlockCacheConfig, ModelMixin, TaylorSeerCacheConfig
 
-from .model.frozen import CLEAN, HALF_DEPTH, freeze_branches
+from .model.frozen import FREEZES, freeze_branches
 
 RECOMPILE_LIMIT = 64
 # Step caches: approximate, the benchmark tells by how much. The first recomputes a step only where the first block's
@@ -14,18 +14,18 @@ RECOMPILE_LIMIT = 64
 CACHES = {
     "first-block": FirstBlockCacheConfig(threshold=0.12),
     "taylorseer": TaylorSeerCacheConfig(cache_interval=3, disable_cache_before_step=3, max_order=1, use_lite_mode=True),
-    CLEAN: None,
-    HALF_DEPTH: None,
+    **dict.fromkeys(FREEZES),
 }
 
 
-def speed_up(transformer: ModelMixin, compiled: bool, cache: str | None) -> None:
+def speed_up(transformer: ModelMixin, compiled: bool, cache: str | None, graphs: bool = False) -> None:
     """Compile the blocks and set up a step cache.
 
     Args:
         transformer: Changed in place; fuse and round it before.
         compiled: Whether to compile the repeated blocks; the first step then takes up to a minute.
         cache: A name in `CACHES`, or None.
+        graphs: Whether compiled blocks launch their kernels as CUDA graphs; nobody has tried that on a card yet.
     """
     if compiled:
         # A block is compiled again for every new way of calling it, such as another size, until PyTorch knows which
@@ -35,8 +35,8 @@ def speed_up(transformer: ModelMixin, compiled: bool, cache: str | None) -> None
             if type(block).__name__ in transformer._repeated_blocks:
                 # The method and not the module, as `compile_repeated_blocks` does: a step cache decides in Python
                 # whether a block runs, and its hooks stay outside of the graph.
-                block.forward = torch.compile(block.forward, fullgraph=True)
-    if cache in (CLEAN, HALF_DEPTH):
+                block.forward = torch.compile(block.forward, fullgraph=True, mode="reduce-overhead" if graphs else None)
+    if cache in FREEZES:
         freeze_branches(transformer, cache, compiled)
     elif cache is not None:
         transformer.enable_cache(CACHES[cache])

@@ -18,7 +18,8 @@ from jointdit_core.presets import PRESETS, TaskDefaults
 QUICK = [name for name, mode in MODES.items() if not mode.compiled]
 
 
-def test_benchmark_prints_and_writes_what_it_measured(tmp_path, capsys):
+def test_benchmark_prints_and_writes_what_it_measured(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "LOOPS", 2)
     path = tmp_path / "rows.json"
     main(["--tiny", "--device", "cpu", "--steps", "6", "--json", str(path), "--modes", *QUICK])
     rows = {row["mode"]: row for row in json.loads(path.read_text())["rows"]}
@@ -52,6 +53,19 @@ def test_benchmark_times_whole_requests_and_lists_kernels(tmp_path, capsys, monk
     assert all((request["error"] is None) != frozen for (_, frozen), request in requests.items())
     assert requests[1, True]["error"] == 0  # the first step is exact
     assert 1e-6 < requests[3, True]["error"] < 0.5 and "| fused, frozen branch | 64 | 3 |" in printed
+
+
+def test_run_that_is_cut_short_keeps_what_it_measured(tmp_path, capsys, monkeypatch):
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "time_requests", cut)
+    path = tmp_path / "rows.json"
+    command = f"--tiny --device cpu --steps 2 --json {path} --modes fused --requests fused"
+    with pytest.raises(KeyboardInterrupt):
+        main(command.split())
+    [row] = json.loads(path.read_text())["rows"]
+    assert row["mode"] == "fused" and row["ms_per_step"] > 0 and "| fused | 64 |" in capsys.readouterr().err
 
 
 def test_mini_is_timed_in_every_form(monkeypatch):

@@ -6,6 +6,7 @@ import argparse
 import gc
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,14 +18,14 @@ from . import __doc__ as about_benchmark
 from .loops import build_autoencoder, list_kernels, make_depth_request, make_loop
 from .mini import format_mini, measure_mini, measure_start
 from .modes import FULL, MODES, TINY, build, prepare
-from .rows import DepthRequest, Row, compare, format_kernels, format_requests, format_table
+from .rows import HEAD, DepthRequest, Row, compare, format_kernels, format_requests, format_row, format_table
 from .timing import time_runs
 
 REQUEST_STEPS = (4, 20)
 LOOPS = 3  # the first of which compiles
 
 
-def time_requests(model: ModelMixin, size: int, tiny: bool, compiled: bool) -> list[DepthRequest]:
+def time_requests(model: ModelMixin, size: int, tiny: bool, compiled: bool, channels_last: bool) -> list[DepthRequest]:
     """Time whole requests for the depth of a picture, then with its branch frozen.
 
     Args:
@@ -32,11 +33,14 @@ def time_requests(model: ModelMixin, size: int, tiny: bool, compiled: bool) -> l
         size: Side in pixels.
         tiny: Whether the autoencoder is a tiny one.
         compiled: Whether the blocks are compiled.
+        channels_last: Whether the autoencoder's weights are in that order.
 
     Returns:
         What was timed.
     """
     autoencoder, exact, requests = build_autoencoder(model, tiny), {}, []
+    if channels_last:
+        autoencoder.to(memory_format=torch.channels_last)
     for frozen in (False, True):
         if frozen:
             freeze_branches(model, CLEAN, compiled)
@@ -51,7 +55,7 @@ def time_requests(model: ModelMixin, size: int, tiny: bool, compiled: bool) -> l
 
 def measure(
     name: str, config: dict, size: int, steps: int, device: torch.device, dtype: torch.dtype, asked: argparse.Namespace
-) -> tuple[Row, torch.Tensor]:
+) -> Iterator[tuple[Row, torch.Tensor]]:
     """Build, run and time one mode.
 
     Args:
@@ -61,10 +65,12 @@ def measure(
         steps: Denoising steps.
         device: Where.
         dtype: Of the weights.
-        asked: What else to do: `requests`, modes whose whole requests are timed; `profile`, to list the kernels.
+        asked: What else to do: `requests`, modes whose whole requests are timed, with `channels_last` as there;
+            `profile`, to list the kernels.
 
-    Returns:
-        The row, without what compares it to others, and what the loop gave, on the CPU.
+    Yields:
+        The row, without what compares it to others, and what the loop gave, on the CPU; then the same with what else
+        was asked for.
     """
     mode, on_card = MODES[name], device.type == "cuda"
     gc.collect()
@@ -93,13 +99,15 @@ def measure(
         peak_gib=torch.cuda.max_memory_allocated(device) / 2**30 if on_card else None,
         error=None,
     )
+    yield row, ends[-1]
     if asked.profile:
         if mode.cache is not None:
             model._reset_stateful_cache()
         row.kernels = list_kernels(loop, steps, device)
     if name in asked.requests:
-        row.depth_requests = time_requests(model, size, config == TINY, mode.compiled)
-    return row, ends[-1]
+        row.depth_requests = time_requests(model, size, config == TINY, mode.compiled, asked.channels_last)
+    if asked.profile or row.depth_requests:
+        yield row, ends[-1]
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -114,7 +122,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m jointdit_core.benchmark", description=about_benchmark)
     parser.add_argument("--sizes", type=int, nargs="+", default=None, help="sides in pixels; default: 512 1024")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps of a loop (default: 20)")
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="rows to measure; default: all")
+    parser.add_argument(
+        "--modes",
+        nargs="+",
+        choices=MODES,
+        default=[name for name, mode in MODES.items() if not mode.graphs],
+        help="rows to measure; default: all but that of CUDA graphs, which nobody has tried on a card yet",
+    )
     parser.add_argument("--device", default=None, help="cpu or cuda; default: cuda if there is one")
     parser.add_argument("--tiny", action="store_true", help="a network of a few thousand weights, to try the command")
     parser.add_argument(
@@ -124,6 +138,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         default=[],
         help="of these modes also time whole requests for the depth of a picture",
     )
+    parser.add_argument("--channels-last", action="store_true", help="the requests' autoencoder in that memory layout")
     parser.add_argument("--profile", action="store_true", help="also list where each mode's time goes, by kernel")
     parser.add_argument("--mini", action="store_true", help="time the embedded mini on this CPU instead")
     parser.add_argument("--json", type=Path, default=Path("benchmark.json"), help="where to write the rows")
@@ -170,23 +185,25 @@ def main(arguments: list[str]) -> None:
         "dtype": str(dtype).removeprefix("torch."),
         "steps": options.steps,
         "torch": torch.__version__,
+        "channels_last": options.channels_last,
     }
     done: list[Row] = []
+    sys.stderr.write("\n".join(HEAD) + "\n")
     for size in options.sizes:
-        rows, ends = [], {}
+        rows, ends = {}, {}
         for name in options.modes:
-            sys.stderr.write(f"{name}, {size} px ...\n")
             try:
-                row, ends[name] = measure(name, config, size, options.steps, options.device, dtype, options)
+                for row, end in measure(name, config, size, options.steps, options.device, dtype, options):
+                    rows[name], ends[name] = row, end
+                    compare([*rows.values()], ends)
+                    # At once, so that a run cut short keeps what it measured.
+                    content = {**about, "rows": [asdict(row) for row in [*done, *rows.values()]]}
+                    options.json.write_text(json.dumps(content, indent=1) + "\n")
+                    sys.stderr.write(format_row(row) + "\n")
             except RuntimeError as error:  # too little memory, or what this card or version of PyTorch cannot do
-                sys.stderr.write(f"{name}, {size} px: left out, {str(error).strip().splitlines()[0]}\n")
-                continue
-            rows.append(row)
-            compare(rows, ends)
-            # Row by row, so that a run cut short keeps what it measured.
-            content = {**about, "rows": [asdict(row) for row in [*done, *rows]]}
-            options.json.write_text(json.dumps(content, indent=1) + "\n")
-        done += rows
+                reason = str(error).strip().splitlines()[0]
+                sys.stderr.write(f"{name}, {size} px: {'its extras are ' * (name in rows)}left out, {reason}\n")
+        done += rows.values()
     tables = [format_table(done)]
     tables += [format_requests(done)] if any(row.depth_requests for row in done) else []
     tables += [format_kernels(row) for row in done if row.kernels]

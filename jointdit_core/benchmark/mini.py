@@ -19,7 +19,7 @@ from .timing import time_runs
 PROMPT = "two red balls on a table in a room"
 START = "from jointdit_core.presets import PRESETS, load; load(PRESETS['mini'])"
 THREADS = (1, 2)
-ROUNDS = 5
+ROUNDS = 3
 
 
 @dataclass(frozen=True)

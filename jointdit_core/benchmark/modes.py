@@ -39,6 +39,7 @@ class Mode:
         fuse: None, or `merge_lora` of `fuse_projections`.
         float8: Linears in float8.
         compiled: Repeated blocks compiled.
+        graphs: Their kernels launched as CUDA graphs; on a CPU there are none.
         cache: A name in `speed.CACHES`, or None.
         text_tokens: T5 tokens read.
         approximate: Whether the result differs by more than rounding, so that its error is to be told.
@@ -48,6 +49,7 @@ class Mode:
     fuse: bool | None = None
     float8: bool = False
     compiled: bool = False
+    graphs: bool = False
     cache: str | None = None
     text_tokens: int = TEXT_TOKENS
     approximate: bool = False
@@ -61,6 +63,7 @@ MODES = {
     "plain-compiled": Mode(compiled=True),
     "fused": Mode(fuse=False),
     "fused-compiled": Mode(fuse=False, compiled=True),
+    "fused-compiled-graphs": Mode(fuse=False, compiled=True, graphs=True),
     "merged": Mode(fuse=True),
     "merged-compiled": Mode(fuse=True, compiled=True),
     "text256-compiled": Mode(fuse=False, compiled=True, text_tokens=256, approximate=True),
@@ -126,4 +129,6 @@ def prepare(model: ModelMixin, mode: Mode) -> None:
         fuse_projections(model, merge_lora=mode.fuse)
     if mode.float8:
         quantize_float8(model)
-    speed_up(model, mode.compiled, mode.cache)
+    if mode.graphs:  # what a graph gave may be overwritten by the next step's
+        model.register_forward_pre_hook(lambda *_: torch.compiler.cudagraph_mark_step_begin())
+    speed_up(model, mode.compiled, mode.cache, mode.graphs)

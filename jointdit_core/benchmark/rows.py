@@ -8,6 +8,11 @@ import torch
 
 from .modes import BASELINE, BASELINE_COMPILED, MODES, REFERENCE
 
+HEAD = (
+    "| mode | px | ms/step | images/s | first loop s | peak GiB | / FLUX eager | / FLUX compiled | error | on |",
+    "|---|---|---|---|---|---|---|---|---|---|",
+)
+
 
 @dataclass
 class DepthRequest:
@@ -94,26 +99,32 @@ def format_table(rows: list[Row]) -> str:
     Returns:
         A Markdown table.
     """
-    lines = [
-        "| mode | px | ms/step | images/s | first loop s | peak GiB | / FLUX eager | / FLUX compiled | error | on |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+    return "\n".join([*HEAD, *map(format_row, rows)])
+
+
+def format_row(row: Row) -> str:
+    """Lay out one row.
+
+    Args:
+        row: Measured and compared, to those that were measured before it at least.
+
+    Returns:
+        A line of the table.
+    """
+    error = "-" if row.error is None else f"{row.error:.1e}{' (approximate)' * MODES[row.mode].approximate}"
+    cells = [
+        row.mode,
+        str(row.size),
+        _show(row.ms_per_step, 1),
+        _show(row.images_per_s, 3),
+        _show(row.first_s, 1),
+        _show(row.peak_gib, 1),
+        _show(row.ratio_to_flux, 2),
+        _show(row.ratio_to_flux_compiled, 2),
+        error,
+        row.device,
     ]
-    for row in rows:
-        error = "-" if row.error is None else f"{row.error:.1e}{' (approximate)' * MODES[row.mode].approximate}"
-        cells = [
-            row.mode,
-            str(row.size),
-            _show(row.ms_per_step, 1),
-            _show(row.images_per_s, 3),
-            _show(row.first_s, 1),
-            _show(row.peak_gib, 1),
-            _show(row.ratio_to_flux, 2),
-            _show(row.ratio_to_flux_compiled, 2),
-            error,
-            row.device,
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return f"| {' | '.join(cells)} |"
 
 
 def format_requests(rows: list[Row]) -> str:

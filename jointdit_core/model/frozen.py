@@ -17,7 +17,7 @@ from torch import nn
 from .joint_attention import Kept, merge_branches, split_branches
 from .transformer import JointDiTTransformer2DModel
 
-CLEAN, HALF_DEPTH = "clean-branch", "half-depth"
+FREEZES = CLEAN, HALF_DEPTH = "clean-branch", "half-depth"
 
 
 class FrozenBranch:

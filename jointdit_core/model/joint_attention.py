@@ -220,7 +220,8 @@ class JointAttnProcessor(nn.Module):
         """Self-attention, and what each branch receives of the other, (2B, S, D) each, from (2B, S, H, D / H)."""
         # A row's keys and values answer its own queries and the other branch's: self and joint attention in one call.
         queries = torch.cat([query, swap_branches(query)], dim=1)  # (2B, 2S, H, D/H)
-        to_own, to_other = self._answer(queries, key, value).chunk(2, dim=1)  # (2B, S, D) each
+        # By sizes: of `chunk` an export for any S cannot tell how many pieces it gives.
+        to_own, to_other = self._answer(queries, key, value).split([query.shape[1]] * 2, dim=1)  # (2B, S, D) each
         # Eq. 5: o_rgb = Attn(q_rgb, k_depth, v_depth) was answered by the depth rows, o_depth by the rgb rows.
         o_depth, o_rgb = split_branches(to_other)
         return to_own, merge_branches(*self.joint(torch.cat([o_rgb, o_depth], dim=-1)).chunk(2, dim=-1))
@@ -231,7 +232,7 @@ class JointAttnProcessor(nn.Module):
         """The same of the branch that is not frozen, (B, S, D) each, from its (B, S, H, D / H)."""
         frozen_query, frozen_key, frozen_value = kept.qkv
         queries = torch.cat([query, frozen_query], dim=1)  # (B, 2S, H, D/H)
-        to_own, o_frozen = self._answer(queries, key, value).chunk(2, dim=1)
+        to_own, o_frozen = self._answer(queries, key, value).split([query.shape[1]] * 2, dim=1)
         o_moving = self._answer(query, frozen_key, frozen_value)
         o_rgb, o_depth = (o_frozen, o_moving) if kept.branch == 0 else (o_moving, o_frozen)
         answers, moving = torch.cat([o_rgb, o_depth], dim=-1), 1 - kept.branch

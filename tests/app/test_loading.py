@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from app.loading import asked_preset, each_model, load_asked
 from jointdit_core import JointDiTPipeline
+from jointdit_core import memory as memory_plans
 from jointdit_core.memory import Card
 from jointdit_core.model.fused import fuse_projections
 from jointdit_core.presets import FLUX_REVISION, PRESETS, adapt
@@ -68,6 +69,17 @@ def test_too_little_memory_is_told_before_anything_is_fetched(read, hub, monkeyp
     assert hub.asked == []
 
 
+@pytest.mark.parametrize("memory", [["--memory", "group-offload"], []], ids=["asked", "chosen"])
+@pytest.mark.parametrize("words", [["--compile"], ["--cache", "clean-branch"], ["--cache", "half-depth"]])
+def test_what_streamed_weights_do_not_bear_is_told_before_anything_is_fetched(read, hub, monkeypatch, memory, words):
+    asked = read("--preset", "flux-dev", "--base", "maker/flux", "--addons", "maker/addons", *memory, *words)
+    monkeypatch.setattr(Card, "of", lambda device: Card(12.0, (9, 0)))
+    monkeypatch.setattr(memory_plans, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=f"^{' '.join(words)} needs .* plan group-offload streams them; [^.]*\\.$"):
+        load_asked(asked, asked_preset(asked))
+    assert hub.asked == []
+
+
 @pytest.mark.parametrize(
     "words, said",
     [
@@ -76,6 +88,8 @@ def test_too_little_memory_is_told_before_anything_is_fetched(read, hub, monkeyp
         (["--base", "maker/flux"], "--base and --addons are for flux-dev; mini is whole."),
         (["--preset", "flux-dev", "--largest", "256"], "--largest must be at least 512 for flux-dev, got 256."),
         (["--lora", "maker/style:strong"], "--lora takes FILE_OR_REPOSITORY"),
+        (["--device", "frog"], "--device frog is none that PyTorch knows; "),
+        (["--device", "cuda:99"], "--device cuda:99 is not here: PyTorch finds "),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(read, words, said):
