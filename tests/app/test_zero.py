@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from argparse import Namespace
@@ -44,11 +45,12 @@ def test_jobs_run_on_leased_gpus_for_their_visitor(space):
         assert "No GPU was granted" not in json.dumps(first.data)
     notes = [json.loads(line) for line in (space / "log").read_text().splitlines()]
     assert [note["placed"] for note in notes if "placed" in note][:2] == ["cpu", "cuda"]
-    leases = [note for note in notes if "seconds" in note]
+    compiling, *leases = [note for note in notes if "seconds" in note]
+    assert compiling["visitor"] is None and "The blocks stay as they are" in server.log.read_text()
     assert len(leases) == 3 and {lease["visitor"] for lease in leases} == {visitor.session}
     assert all(20 < lease["seconds"] < 60 for lease in leases)
     workers = {note["process"] for note in notes if note.get("worker")}
-    assert len(workers) == 1 and workers.isdisjoint({server.process.pid})
+    assert len(workers) == 2 and workers.isdisjoint({server.process.pid})  # one to compile, one for all runs
 
 
 IN_A_WORKER = """
@@ -104,6 +106,46 @@ def test_stops_and_failures_come_through_and_the_next_job_is_right(space):
     assert [line.split()[0] for line in lines] == ["stopped", "refused", "failed", "works"], ran.stderr
     assert lines[1].startswith("refused REFUSAL num_inference_steps")
     assert lines[2] == "failed UNEXPECTED KeyError in the job's process"
+
+
+AHEAD = """
+import os, sys
+sys.path.insert(0, "tests/app/zerogpu")
+import numpy as np, torch
+from app import zero
+from jointdit_core.presets import PRESETS
+from jointdit_core.results import Settings
+from tests.tiny import tiny_pipeline
+
+def made(pipe, side):
+    asked = Settings("joint_generation", "a red ball", 3, 4, 2.0, "tiny", width=side, height=64)
+    return zero.runner(pipe, PRESETS["mini"], with_previews=False)(asked, None, lambda *_: None)
+
+plain = tiny_pipeline(guidance_embeds=True)
+plain.transformer.transformer_blocks = torch.nn.ModuleList()  # half the time to compile
+pipe = tiny_pipeline(guidance_embeds=True)
+pipe.transformer.transformer_blocks = torch.nn.ModuleList()
+zero.place(pipe, None)
+for side in (64, 96):
+    print(side, np.abs(made(pipe, side).disparity - made(plain, side).disparity).max())
+"""
+
+
+def test_blocks_are_compiled_ahead_of_time_for_any_size(space, tmp_path):
+    environment = {
+        **os.environ,
+        "ZERO_AHEAD": "1",
+        "TMPDIR": str(tmp_path),
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor"),
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", AHEAD], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
+    )
+    errors = dict(line.split() for line in ran.stdout.splitlines())
+    assert list(errors) == ["64", "96"] and all(float(error) <= 1e-4 for error in errors.values()), ran.stderr
+    notes = [json.loads(line) for line in (space / "log").read_text().splitlines()]
+    assert [note["compiled"] for note in notes if "compiled" in note] == ["single_transformer_blocks"]
+    assert len([note for note in notes if "ran" in note]) == 2 * 4 * 2  # sizes, steps, blocks
 
 
 @pytest.mark.parametrize(

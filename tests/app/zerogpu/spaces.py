@@ -3,6 +3,8 @@
 As there, a generator function decorated with `GPU` runs in a forked process that keeps for the next call; arguments and
 results are pickled; closing the generator stops the other one at its next step; a refusal comes as a `gr.Error` before
 anything else. `cuda` is a name only. ORDERS names a file: "refuse" in it refuses; LOG one for what was asked for.
+With AHEAD blocks are compiled ahead of time by PyTorch's own means, as there: packages without weights, loaded where
+they run. It takes a minute, so without AHEAD it fails.
 """
 
 import inspect
@@ -12,11 +14,13 @@ import os
 import pickle
 from functools import wraps
 from pathlib import Path
+from unittest.mock import patch
 
 import gradio as gr
 import torch
 from diffusers import DiffusionPipeline
 from gradio.context import LocalContext
+from torch._inductor import aoti_compile_and_package, aoti_load_package
 
 assert not torch.cuda.is_initialized(), "spaces must come before CUDA"
 FORK = multiprocessing.get_context("fork")
@@ -88,3 +92,40 @@ def GPU(task=None, *, duration=None, size=None):  # noqa: N802
             end.send_bytes(pickle.dumps(("end", None)))
 
     return leased
+
+
+WEIGHTS_APART = {
+    "aot_inductor.package_constants_in_so": False,
+    "always_keep_tensor_constants": True,
+    "joint_graph_constant_folding": False,
+    "aot_inductor.debug_compile": True,  # not optimised, for the sake of the tests' time
+}
+
+
+def aoti_compile_and_save(package_dir, exported_program, inductor_configs=None, submodule=None):
+    if "ZERO_AHEAD" not in os.environ:
+        raise NotImplementedError
+    path = Path(package_dir, "submodules", submodule, "package.pt2")
+    path.parent.mkdir(parents=True)
+    note(compiled=submodule)
+    with patch.object(torch.cuda, "is_available", lambda: False):
+        aoti_compile_and_package(exported_program, package_path=str(path), inductor_configs=WEIGHTS_APART)
+
+
+def aoti_load_from_package_dir(module, package_dir):
+    for path in Path(package_dir).glob("submodules/*/package.pt2"):
+        for block in module.get_submodule(path.parent.name):
+            block.forward = Compiled(path, block.state_dict())
+
+
+class Compiled:
+    def __init__(self, path, weights):
+        self.path, self.weights, self.model = path, weights, None
+
+    def __call__(self, *arguments, **named):
+        if self.model is None:
+            self.model = aoti_load_package(str(self.path))
+            weights = {name: self.weights[name] for name in self.model.get_constant_fqns()}
+            self.model.load_constants(weights, check_full_update=True, user_managed=True)
+        note(ran=self.path.parent.name)
+        return self.model(*arguments, **named)
