@@ -133,6 +133,9 @@ def start(wanted: list[tuple[Config, Loading]], folder: Path) -> list[Replicas]:
     # How long a replica may take to say how busy it is; the usual 0.1 s is short beside arithmetic on the same core.
     os.environ.setdefault("RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S", "1.0")
     if address == LOCAL:
+        # Nobody reads Ray's own metrics of a cluster that is ours alone, and they cost the replicas' processors.
+        os.environ.update(RAY_enable_metrics_collection="false", RAY_event_stats="false")
+        os.environ.setdefault("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "0.5")
         # As on Windows and macOS, Ray then keeps to 127.0.0.1; and who has not the word is not heard even there.
         os.environ.update(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
         os.environ["RAY_AUTH_MODE"] = "token"

@@ -106,9 +106,11 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it if it has not ended yet."""
+        """End it and its children if it has not ended yet."""
         if self.process.poll() is None:
-            self.process.kill()
+            for one in [*self.watched.children(recursive=True), self.watched]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
             self.process.wait()
 
 
