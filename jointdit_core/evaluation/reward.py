@@ -8,13 +8,11 @@ Letters: B pictures, n folders.
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoTokenizer, BlipTextConfig, BlipVisionConfig
@@ -109,7 +107,7 @@ def load_reward(file: Path, vision: BlipVisionConfig = VISION, text: BlipTextCon
         tensors = all(isinstance(value, torch.Tensor) for value in state.values())
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{file}, the weights of ImageReward, is missing") from error
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, AttributeError) as error:
+    except Exception as error:  # each reader has errors of its own
         raise OSError(f"{file} is damaged, or holds more than tensors, and is not read") from error
     renamed = {}
     for name, tensor in state.items() if tensors else ():
