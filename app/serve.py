@@ -126,13 +126,12 @@ def start(wanted: list[tuple[Config, Loading]], folder: Path) -> list[Replicas]:
         raise ValueError(f"Ray {version} is installed, and this was made with {RAY_VERSION}: {INSTALL}.")
     # Ray's own 15 leaves a replica next to nothing where anything else computes; the page still comes first.
     os.environ.setdefault("RAY_worker_niceness", "5")
-    address = wanted[0][0].address
-    if address == LOCAL:
-        _check_resources([config for config, _ in wanted])
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # How long a replica may take to say how busy it is; the usual 0.1 s is short beside arithmetic on the same core.
     os.environ.setdefault("RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S", "1.0")
+    address = wanted[0][0].address
     if address == LOCAL:
+        _check_resources([config for config, _ in wanted])
         # Nobody reads Ray's own metrics of a cluster that is ours alone, and they cost the replicas' processors.
         os.environ.update(RAY_enable_metrics_collection="false", RAY_event_stats="false")
         os.environ.setdefault("RAY_SERVE_CONTROL_LOOP_INTERVAL_S", "0.5")
