@@ -18,14 +18,13 @@ CACHES = {
 }
 
 
-def speed_up(transformer: ModelMixin, compiled: bool, cache: str | None, graphs: bool = False) -> None:
+def speed_up(transformer: ModelMixin, compiled: bool, cache: str | None) -> None:
     """Compile the blocks and set up a step cache.
 
     Args:
         transformer: Changed in place; fuse and round it before.
         compiled: Whether to compile the repeated blocks; the first step then takes up to a minute.
         cache: A name in `CACHES`, or None.
-        graphs: Whether compiled blocks launch their kernels as CUDA graphs; nobody has tried that on a card yet.
     """
     if compiled:
         # A block is compiled again for every new way of calling it, such as another size, until PyTorch knows which
@@ -35,7 +34,7 @@ def speed_up(transformer: ModelMixin, compiled: bool, cache: str | None, graphs:
             if type(block).__name__ in transformer._repeated_blocks:
                 # The method and not the module, as `compile_repeated_blocks` does: a step cache decides in Python
                 # whether a block runs, and its hooks stay outside of the graph.
-                block.forward = torch.compile(block.forward, fullgraph=True, mode="reduce-overhead" if graphs else None)
+                block.forward = torch.compile(block.forward, fullgraph=True)
     if cache in FREEZES:
         freeze_branches(transformer, cache, compiled)
     elif cache is not None:

@@ -9,23 +9,22 @@ import pytest
 import torch
 
 from jointdit_core.benchmark import __main__ as benchmark
-from jointdit_core.benchmark import mini
+from jointdit_core.benchmark import graphs, mini
 from jointdit_core.benchmark.__main__ import main
+from jointdit_core.benchmark.loops import build_autoencoder, make_depth_request, make_loop
 from jointdit_core.benchmark.modes import MODES, TINY, build
+from jointdit_core.model.frozen import CLEAN, freeze_branches
 from jointdit_core.model.fused import FusedLoraLinear, fuse_projections
 from jointdit_core.presets import PRESETS, TaskDefaults
 
-QUICK = [name for name, mode in MODES.items() if not mode.compiled]
 
-
-def test_benchmark_prints_and_writes_what_it_measured(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, "LOOPS", 2)
+def test_benchmark_prints_and_writes_what_it_measured_in_every_mode(tmp_path, capsys):
     path = tmp_path / "rows.json"
-    main(["--tiny", "--device", "cpu", "--steps", "6", "--json", str(path), "--modes", *QUICK])
+    main(["--tiny", "--device", "cpu", "--steps", "6", "--json", str(path), "--modes", *MODES])
     rows = {row["mode"]: row for row in json.loads(path.read_text())["rows"]}
-    assert list(rows) == QUICK
+    assert list(rows) == list(MODES)
     printed = capsys.readouterr().out
-    assert all(f"| {name} |" in printed for name in QUICK) and "network tiny" in printed
+    assert all(f"| {name} |" in printed for name in MODES) and "network tiny" in printed
     for name, row in rows.items():
         assert row["ms_per_step"] > 0 and row["device"] == "CPU"
         assert row["ratio_to_flux"] == pytest.approx(row["ms_per_step"] / rows["flux"]["ms_per_step"])
@@ -33,7 +32,7 @@ def test_benchmark_prints_and_writes_what_it_measured(tmp_path, capsys, monkeypa
             assert row["error"] < 0.5
         elif MODES[name].approximate:
             assert 1e-6 < row["error"] < 0.5, name
-        elif name in ("fused", "merged"):
+        elif MODES[name].joint and name != "plain":  # exact, compiled or not
             assert row["error"] <= 1e-4, name
 
 
@@ -79,6 +78,29 @@ def test_mini_is_timed_in_every_form(monkeypatch):
     assert (plain.difference, plain.threads, torch.get_num_threads()) == (0, 1, threads)
     assert merged.difference < 1e-3 and all(min(row.joint_s, row.depth_s, row.first_s) > 0 for row in rows)
     assert "| merged | 1 |" in mini.format_mini(rows, 2.0)
+
+
+def test_recorded_steps_are_those_of_the_model_whatever_comes_in_between(monkeypatch):
+    recorded = []
+
+    def record(run):  # a card's graph: the same work on the same memory
+        result = run()
+        recorded.append(result.shape)
+        return lambda: result.copy_(run()), result
+
+    monkeypatch.setattr(graphs, "record", record)
+    model = build(TINY, True, torch.device("cpu"), torch.float32)
+    plan = [(size, steps) for size in (32, 64) for steps in (2, 3)]
+    loops = [make_loop(model, MODES["plain"], *numbers) for numbers in plan]
+    request = make_depth_request(model, build_autoencoder(model, tiny=True), 64, 3)
+    plain, depth = [loop() for loop in loops], request()
+    graphs.record_steps(model)
+    ends = [loop() for loop in loops]
+    assert all(torch.equal(end, expected) for end, expected in zip(ends, plain, strict=True))
+    assert torch.equal(request(), depth) and len(recorded) == 2  # one a size
+
+    freeze_branches(model, CLEAN, compiled=False)
+    assert 0 < (request() - depth).norm() < 0.1 * depth.norm() and len(recorded) == 2
 
 
 def test_random_weights_share_lora_a_as_the_released_ones_do():

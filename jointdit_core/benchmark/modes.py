@@ -14,6 +14,7 @@ from ..model.fused import fuse_projections
 from ..model.released import DOUBLE_LINEARS, SINGLE_LINEARS
 from ..model.transformer import JointDiTTransformer2DModel
 from ..speed import speed_up
+from .graphs import record_steps
 
 FULL = {"guidance_embeds": True}
 TINY = {
@@ -39,7 +40,7 @@ class Mode:
         fuse: None, or `merge_lora` of `fuse_projections`.
         float8: Linears in float8.
         compiled: Repeated blocks compiled.
-        graphs: Their kernels launched as CUDA graphs; on a CPU there are none.
+        graphs: A whole step launched as one CUDA graph; on a CPU there are none.
         cache: A name in `speed.CACHES`, or None.
         text_tokens: T5 tokens read.
         approximate: Whether the result differs by more than rounding, so that its error is to be told.
@@ -59,6 +60,7 @@ REFERENCE, BASELINE, BASELINE_COMPILED = "plain", "flux", "flux-compiled"
 MODES = {
     BASELINE: Mode(joint=False),
     BASELINE_COMPILED: Mode(joint=False, compiled=True),
+    "flux-compiled-graphs": Mode(joint=False, compiled=True, graphs=True),
     REFERENCE: Mode(),
     "plain-compiled": Mode(compiled=True),
     "fused": Mode(fuse=False),
@@ -129,6 +131,6 @@ def prepare(model: ModelMixin, mode: Mode) -> None:
         fuse_projections(model, merge_lora=mode.fuse)
     if mode.float8:
         quantize_float8(model)
-    if mode.graphs:  # what a graph gave may be overwritten by the next step's
-        model.register_forward_pre_hook(lambda *_: torch.compiler.cudagraph_mark_step_begin())
-    speed_up(model, mode.compiled, mode.cache, mode.graphs)
+    speed_up(model, mode.compiled, mode.cache)
+    if mode.graphs and model.device.type == "cuda":
+        record_steps(model)

@@ -9,7 +9,7 @@ import torch
 from .modes import BASELINE, BASELINE_COMPILED, MODES, REFERENCE
 
 HEAD = (
-    "| mode | px | ms/step | images/s | first loop s | peak GiB | / FLUX eager | / FLUX compiled | error | on |",
+    "| mode | px | ms/step | images/s | first 4 steps s | peak GiB | / FLUX eager | / FLUX compiled | error | on |",
     "|---|---|---|---|---|---|---|---|---|---|",
 )
 
@@ -41,9 +41,9 @@ class Row:
         mode: Name in `MODES`.
         size: Side of the picture in pixels.
         device: Where it ran.
-        ms_per_step: Best whole loop over its steps, in milliseconds.
+        ms_per_step: The loop over its steps, in milliseconds.
         images_per_s: Pictures, or pictures with their depth, per second: transformer only, at the steps run.
-        first_s: Seconds of the first loop, compilation included.
+        first_s: Seconds of the first four steps, compilation included.
         peak_gib: Peak memory on the card in GiB; None on a CPU.
         error: L2 distance of the final tokens from those of the plain transformer, over how far that moved them, for
             every mode of JointDiT; None for FLUX.
