@@ -295,19 +295,21 @@ def choose_plan(card: Card, size: int, asked: str | None = None) -> str:
     where = "in main memory" if card.capability is None else "on the card"
     raise ValueError(
         f"{size}x{size} pixels with the memory plan {wanted} need {needs[wanted]:.1f} GiB {where}, "
-        f"{card.free_gib:.1f} are free{_way_out(known, needs, fitting, card)}."
+        f"{card.free_gib:.1f} are free{_way_out(size, needs, fitting, card)}."
     )
 
 
-def _way_out(known: dict[str, MemoryPlan], needs: dict[str, float], fitting: list[str], card: Card) -> str:
-    """Tell which plan would fit, and what is in its way, or at which size one would."""
-    for name in sorted(fitting, key=lambda name: known[name].obstacle(card) is not None):
-        obstacle = known[name].obstacle(card)
+def _way_out(size: int, needs: dict[str, float], fitting: list[str], card: Card) -> str:
+    """Tell which plan would fit, and what is in its way, or at which size one would, or what a GPU would need."""
+    for name in sorted(fitting, key=lambda name: PLANS[name].obstacle(card) is not None):
+        obstacle = PLANS[name].obstacle(card)
         return f"; {name} would fit with {needs[name]:.1f}" + (f", but {obstacle}" if obstacle else "")
     for side in SMALLER_SIZES:
-        for plan in known.values():
-            if plan.need_gib(side) <= card.free_gib and plan.obstacle(card) is None:
+        for name in needs:
+            if PLANS[name].need_gib(side) <= card.free_gib and PLANS[name].obstacle(card) is None:
                 return f"; --largest {side} would fit"
+    if card.capability is None:
+        return f"; on an NVIDIA GPU {min(plan.need_gib(size) for plan in PLANS.values()):.1f} would do"
     return ""
 
 

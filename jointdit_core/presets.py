@@ -133,13 +133,14 @@ def adapt(
         The preset; its name holds no more of a local path than the last part.
 
     Raises:
-        ValueError: The preset has no such parts, or no size is left.
+        ValueError: The preset has no such parts, or no such size.
     """
     if preset.addons is None and (base or addons):
         raise ValueError(f"--base and --addons are for flux-dev; {preset.name} is whole.")
+    least, most = preset.default_size, max(max(size) for size in preset.sizes)
+    if largest is not None and not least <= largest <= most:
+        raise ValueError(f"--largest must be {least} to {most} pixels for {preset.name}, got {largest}.")
     sizes = tuple(size for size in preset.sizes if largest is None or max(size) <= largest)
-    if preset.sizes[0] not in sizes:
-        raise ValueError(f"--largest must be at least {max(preset.sizes[0])} for {preset.name}, got {largest}.")
     name = " + ".join([preset.name, *(Path(given).name for given in (base, addons, *loras) if given)])
     title = f"JointDiT on {Path(base).name}" if base else preset.title
     return replace(
