@@ -34,7 +34,7 @@ logging.getLogger("ray.serve").setLevel(logging.WARNING)
 
 STORE_BYTES = 200_000_000  # for pictures on their way between the processes of this machine
 LOOK_S = 1.0  # between two looks at how many replicas there are
-LAST_LOOK_S = 5.0  # for the look that is under way at the end
+LAST_LOOK_S = 5.0  # for a question to Ray that is under way at the end
 BEAT_S = 0.1  # between two looks whether a run is to end
 
 REPLICA = "replica"  # the deployment's name
@@ -71,7 +71,8 @@ class Replicas:
     def _stream(self, request: Request, report: Reporter) -> JointDiTOutput:
         response = self.handle.options(stream=True).run.remote(request)
         arrived: queue.SimpleQueue = queue.SimpleQueue()
-        threading.Thread(target=_listen, args=(response, arrived), name="listener", daemon=True).start()
+        listener = threading.Thread(target=_listen, args=(response, arrived), name="listener", daemon=True)
+        listener.start()
         try:
             while True:
                 report.beat()
@@ -90,6 +91,7 @@ class Replicas:
                 report.pass_on(news)
         finally:
             response.cancel()
+            listener.join(LAST_LOOK_S)  # who asks for more when Ray has gone would start another one
 
     def _watch(self) -> None:
         """Count the replicas; none for too long means that only a new start helps."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app import serve, server
 from app.replica import Loading
+from jointdit_core import JointDiTOutput
 from jointdit_core.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,6 +128,27 @@ def test_replicas_without_room_are_refused_here_and_told_where_machines_may_join
     with pytest.raises(ValueError, match=f"there is room for {room}, since no machine has more than {most}: ask for"):
         replicas._check_machines(here)
     assert f"room for {room}," in caplog.text and "may join within start_s = 120" in caplog.text
+
+
+def test_nobody_listens_to_a_replica_any_more_when_its_run_has_ended():
+    from app import replicas
+
+    class Response:  # as Ray Serve's: it ends a little after the last that it gives, or after it is cancelled
+        cancelled = threading.Event()
+
+        def __iter__(self):
+            yield output
+            self.cancelled.wait()
+            time.sleep(0.1)
+
+        def cancel(self):
+            self.cancelled.set()
+
+    output, remote = JointDiTOutput(None, None, 0, ()), SimpleNamespace(remote=lambda request: Response())
+    handle = SimpleNamespace(options=lambda stream: SimpleNamespace(run=remote))
+    report = SimpleNamespace(beat=lambda: None)
+    assert replicas.Replicas._stream(SimpleNamespace(handle=handle), None, report) is output
+    assert "listener" not in [thread.name for thread in threading.enumerate()]
 
 
 @pytest.mark.parametrize(
