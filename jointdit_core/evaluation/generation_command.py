@@ -61,6 +61,8 @@ def generation(args: argparse.Namespace) -> None:
         raise ValueError(f"{missing[0]} of {args.prompts} is missing, as {len(missing)} pictures are")
     if args.images and not real:
         real = [args.images / name for name in find_pictures("images", args.images)]
+    if args.inception and min(len(prompts), len(real)) < 2:
+        raise ValueError("FID compares two sets of pictures; --prompts and --images must give two each at least")
     inception = [Inception(args.inception, scores) for scores in (False, True)] if args.inception else []
     pipe = load_model(args)
     device, size, side = pipe.device, args.batch_size, pipe.config.default_size

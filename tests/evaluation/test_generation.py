@@ -137,12 +137,16 @@ def test_a_file_that_is_not_inception_is_told_before_anything_is_loaded(tmp_path
         torch.save({"weights": torch.zeros(3)}, file)
     elif kind != "absent":
         torch.jit.script(Other() if kind == "other" else StandIn()).save(str(file))
-    (tmp_path / "plain.txt").write_text("a red ball")
-    pictures(1, 0)[0].save(tmp_path / "a.png")
-    options = ["--prompts", str(tmp_path / "plain.txt"), "--images", str(tmp_path), "--out", str(tmp_path / "out")]
+    (tmp_path / "plain.txt").write_text("a red ball\n" * 2)
+    for name, picture in zip("ab", pictures(2, 0), strict=True):
+        picture.save(tmp_path / f"{name}.png")
+    command = ["generation", "--model", "none of this is loaded", "--inception", str(file), "--images", str(tmp_path)]
+    command += ["--prompts", str(tmp_path / "plain.txt"), "--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit, match=r"file.pt is .*another network.*; --inception takes inception-2015") as told:
-        main(["generation", "--model", "none of this is loaded", "--inception", str(file), *options])
+        main(command)
     assert "\n" not in str(told.value) and not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit, match="must give two each"):
+        main([*command, "--limit", "1"])
 
 
 def test_the_command_measures_both_tasks_and_goes_on(tmp_path, inception, monkeypatch, capsys):
