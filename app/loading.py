@@ -64,7 +64,7 @@ def each_model(flags: argparse.Namespace) -> dict[str, argparse.Namespace]:
     if not flags.serve:
         raise ValueError("Several models in --preset need --serve, which gives each its replicas; name one.")
     if len(set(names)) < len(names):
-        raise ValueError(f"--preset names a model twice: {flags.preset}.")
+        raise ValueError(f"--preset names a model twice, {flags.preset}; name each once.")
     whole = {"base": None, "addons": None, "lora": [], "largest": None, "memory": None}
     return {
         name: argparse.Namespace(**vars(flags) | {"preset": name} | (whole if _is_embedded(name) else {}))
