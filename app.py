@@ -101,14 +101,14 @@ def share_memory() -> None:
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
-def load_here(flags: argparse.Namespace, preset: Preset, check: Check | None) -> tuple[Engine, float]:
+def load_here(flags: argparse.Namespace, preset: Preset, check: Check | None, root: Path) -> tuple[Engine, float]:
     """Load the model into this process; return its engine and the seconds of a step."""
     from app import zero
     from app.engine import Engine, Resident
     from app.lane import Lane
     from app.loading import load_asked
 
-    pipe = load_asked(flags, preset)
+    pipe = load_asked(flags, preset, root)
     pipe.set_progress_bar_config(disable=True)
     model = zero.Leased(pipe, preset, with_previews=check is None) if zero.ON else Resident(pipe, preset.name)
     return Engine(model, Lane(flags.places or limits.PLACES, flags.time_limit, check)), model.warm_up()
@@ -190,7 +190,7 @@ def main() -> int:
         if arguments.serve:
             engines = serve_replicas(list(models.values()), presets, check, root)
         else:
-            engines = [load_here(arguments, presets[0], check)]
+            engines = [load_here(arguments, presets[0], check, root)]
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         shutil.rmtree(root, ignore_errors=True)

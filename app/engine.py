@@ -187,8 +187,6 @@ class Engines:
         )
 
     def close(self, patience_s: float = 0.0) -> None:
-        """Take no more runs, end those there are as `Lane.close` does, and let go of the models."""
-        with ThreadPoolExecutor(len(self.engines)) as pool:  # one patience for all
-            list(pool.map(lambda engine: engine.lane.close(patience_s), self.engines))
-        for engine in self.engines:
-            engine.model.close()
+        """Close each as `Engine.close` does, with one patience for all."""
+        with ThreadPoolExecutor(len(self.engines)) as pool:
+            list(pool.map(lambda engine: engine.close(patience_s), self.engines))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from pathlib import Path
 
 import torch
 
@@ -63,7 +64,7 @@ def each_model(flags: argparse.Namespace) -> dict[str, argparse.Namespace]:
     if not flags.serve:
         raise ValueError("Several models in --preset need --serve, which gives each its replicas; name one.")
     if len(set(names)) < len(names):
-        raise ValueError(f"--preset names a model twice: {flags.preset}.")
+        raise ValueError(f"--preset names a model twice, {flags.preset}; name each once.")
     whole = {"base": None, "addons": None, "lora": [], "largest": None, "memory": None}
     return {
         name: argparse.Namespace(**vars(flags) | {"preset": name} | (whole if _is_embedded(name) else {}))
@@ -75,12 +76,13 @@ def _is_embedded(name: str) -> bool:
     return name in PRESETS and PRESETS[name].addons is None
 
 
-def load_asked(flags: argparse.Namespace, preset: Preset) -> JointDiTPipeline:
+def load_asked(flags: argparse.Namespace, preset: Preset, root: Path) -> JointDiTPipeline:
     """Load it.
 
     Args:
         flags: as `app.py` reads them.
         preset: as `asked_preset` gave it.
+        root: folder of this process.
 
     Returns:
         The pipeline, ready on the device.
@@ -90,7 +92,7 @@ def load_asked(flags: argparse.Namespace, preset: Preset) -> JointDiTPipeline:
         ValueError: likewise.
     """
     if zero.ON:
-        return zero.place(load(preset, "cpu", loras=flags.lora), flags.cache)
+        return zero.place(load(preset, "cpu", loras=flags.lora), flags.cache, root)
     if preset is PRESETS["mini"] and flags.preset != preset.name:
         return load(preset)
     device = flags.device or ("cuda" if torch.cuda.is_available() else "cpu")

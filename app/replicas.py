@@ -16,7 +16,9 @@ from typing import Any
 import ray
 from pydantic import ValidationError
 from ray import serve
+from ray._common.utils import resources_from_ray_options
 from ray.exceptions import RayActorError, RayError
+from ray.serve.config import AutoscalingConfig
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from app.engine import Request
@@ -32,7 +34,7 @@ logging.getLogger("ray.serve").setLevel(logging.WARNING)
 
 STORE_BYTES = 200_000_000  # for pictures on their way between the processes of this machine
 LOOK_S = 1.0  # between two looks at how many replicas there are
-LAST_LOOK_S = 5.0  # for the look that is under way at the end
+LAST_LOOK_S = 5.0  # for a question to Ray that is under way at the end
 BEAT_S = 0.1  # between two looks whether a run is to end
 
 REPLICA = "replica"  # the deployment's name
@@ -69,7 +71,8 @@ class Replicas:
     def _stream(self, request: Request, report: Reporter) -> JointDiTOutput:
         response = self.handle.options(stream=True).run.remote(request)
         arrived: queue.SimpleQueue = queue.SimpleQueue()
-        threading.Thread(target=_listen, args=(response, arrived), name="listener", daemon=True).start()
+        listener = threading.Thread(target=_listen, args=(response, arrived), name="listener", daemon=True)
+        listener.start()
         try:
             while True:
                 report.beat()
@@ -88,6 +91,7 @@ class Replicas:
                 report.pass_on(news)
         finally:
             response.cancel()
+            listener.join(LAST_LOOK_S)  # who asks for more when Ray has gone would start another one
 
     def _watch(self) -> None:
         """Count the replicas; none for too long means that only a new start helps."""
@@ -125,9 +129,11 @@ def _listen(response: Any, arrived: queue.SimpleQueue) -> None:
 def deploy(wanted: list[tuple[Config, Loading]], folder: Path) -> list[Replicas]:
     """Do what `serve.start` says, once Ray is known to be there."""
     configs, sharers = [config for config, _ in wanted], set()
+    targets = [_target(*each) for each in wanted]
     _connect(configs[0], folder)
     try:
-        targets = [_target(*each) for each in wanted]
+        for config in configs:
+            _check_machines(config)
         serve.start(proxy_location="Disabled")  # nobody but the page is to ask
         handles = serve.run_many(targets, wait_for_applications_running=False)
         for config in configs:
@@ -140,9 +146,13 @@ def deploy(wanted: list[tuple[Config, Loading]], folder: Path) -> list[Replicas]
 
 
 def _target(config: Config, loading: Loading) -> serve.RunTarget:
+    known = AutoscalingConfig.model_fields
+    for key in config.options.get("autoscaling_config", {}):
+        if key not in known:
+            raise ValueError(f"autoscaling_config of [{config.preset}] knows no {key}; it takes {', '.join(known)}.")
     try:
         deployment = serve.deployment(Replica, name=REPLICA, max_ongoing_requests=1, **config.options)
-    except ValueError as error:  # an option has a value that Ray Serve does not take
+    except (TypeError, ValueError) as error:  # an option has a value that Ray Serve does not take
         if isinstance(error, ValidationError):
             first = error.errors()[0]
             error = ": ".join([*map(str, first["loc"][-1:]), first["msg"]])
@@ -180,18 +190,41 @@ def _connect(config: Config, folder: Path) -> None:
         ) from None
 
 
+def _check_machines(config: Config) -> None:
+    """Refuse replicas that no machine has room for, or tell of them where machines may yet join."""
+    actor = {"num_cpus": 1, **config.options.get("ray_actor_options", {})}
+    each = {kind: amount for kind, amount in resources_from_ray_options(actor).items() if amount}
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(min((has.get(kind, 0) // each[kind] for kind in each), default=config.workers) for has in machines)
+    if room >= config.workers:
+        return
+    asked = ", ".join(f"{amount:g} {kind}" for kind, amount in each.items())
+    most = ", ".join(f"{max(has.get(kind, 0) for has in machines):g} {kind}" for kind in each)
+    sentence = (
+        f"A replica of [{config.preset}] takes {asked}, so there is room for {room:g} of {config.workers}, "
+        f"since no machine has more than {most}"
+    )
+    if config.address == LOCAL:
+        raise ValueError(f"{sentence}: ask for less in ray_actor_options.")
+    logger.warning("%s. Machines that have it may join within start_s = %g.", sentence, config.start_s)
+
+
 def _await_replicas(config: Config) -> None:
     deadline = time.monotonic() + config.start_s
     while (application := serve.status().applications[config.preset]).status != "RUNNING":
-        said = " ".join([application.message, *(part.message for part in application.deployments.values())])
-        known = re.search(r"(?:OSError|ValueError): (.+)", said)
-        if known:
-            raise ValueError(known[1])
-        if application.status == "DEPLOY_FAILED" or time.monotonic() > deadline:
-            count = running(config.preset)
+        said = "\n".join([application.message, *(part.message for part in application.deployments.values())]).strip()
+        # Tracebacks, of which the last line tells most.
+        errors = re.findall(r"^(?:\w+\.)*(\w+Error): (.+)", said, re.MULTILINE)
+        if errors and errors[-1][0] in ("OSError", "ValueError"):  # a sentence of ours
+            raise ValueError(errors[-1][1])
+        if application.status == "DEPLOY_FAILED":
+            reason = ": ".join(errors[-1]) if errors else said.splitlines()[-1]
+            raise ValueError(f"The replicas of [{config.preset}] cannot start: {_first_of(reason)}")
+        if time.monotonic() > deadline:
+            count, start_s = running(config.preset), config.start_s
             raise ValueError(
-                f"Only {count} of the replicas of [{config.preset}] were ready after {config.start_s:.0f} s: "
-                f"ask for less, or allow more than start_s = {config.start_s:.0f}. {_first_of(said)}"
+                f"Only {count} of the replicas of [{config.preset}] were ready after {start_s:g} s: "
+                f"ask for less, or allow more than start_s = {start_s:g}. {_first_of(said)}".rstrip()
             )
         time.sleep(0.2)
 

@@ -26,6 +26,8 @@ OPTIONS = (  # of Ray Serve's, which we hand on
 USUAL = {"health_check_period_s": 2, "health_check_timeout_s": 10, "graceful_shutdown_timeout_s": 5}
 LOCAL = "local"  # the address of a cluster of our own
 ANSWER_S = 5.0  # for a cluster elsewhere
+# Of anything; Ray counts ten-thousandths in 64 bits, where much more becomes a negative number, which anything has.
+MOST = 1e14
 
 
 @dataclass(frozen=True)
@@ -78,31 +80,41 @@ def read_config(path: str | Path, preset: str) -> Config:
     try:
         tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
+        raise ValueError(f"{path} cannot be read ({error.strerror}): name one like app/serve.toml.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}.") from None
     if not isinstance(tables.get(preset), dict):
         raise ValueError(f"{path} has no section [{preset}]; add one, or choose another --preset.")
-    general = tables.get("ray", {})
-    for section, known in (("ray", ("address", "start_s")), (preset, OPTIONS)):
-        for key in tables.get(section, {}):
+    general, own = tables.get("ray", {}), tables[preset]
+    scaling, actor = own.get("autoscaling_config", {}), own.get("ray_actor_options", {})
+    resources = actor.get("resources", {}) if isinstance(actor, dict) else {}
+    tables = {"ray": general, "autoscaling_config": scaling, "ray_actor_options": actor, "resources": resources}
+    for key, table in tables.items():
+        if not isinstance(table, dict):
+            raise ValueError(f"{path}: {key} must be a table, {{ name = value }}, not {table!r}.")
+    for section, keys, known in (("ray", general, ("address", "start_s")), (preset, own, OPTIONS)):
+        for key in keys:
             if key not in known:
                 raise ValueError(f"{path}: [{section}] knows no {key}; it takes {', '.join(known)}.")
-    for key in ("ray_actor_options", "autoscaling_config"):
-        if not isinstance(tables[preset].get(key, {}), dict):
-            raise ValueError(f"{path}: {key} of [{preset}] must be a table, such as {{ num_cpus = 1 }}.")
-    options = {"max_queued_requests": 10, **USUAL, **tables[preset]}
+    options = {"max_queued_requests": 10, **USUAL, **own}
     config = Config(preset, options, **general)
     counts = {"max_queued_requests": config.places, "num_replicas or max_replicas": config.workers}
+    counts["min_replicas"] = scaling.get("min_replicas", 1)  # without any, the page would end after `start_s`
     for name, count in counts.items():
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ValueError(f"{path}: {name} of [{preset}] must be a whole number of at least 1, not {count!r}.")
-    if not isinstance(config.start_s, int | float) or config.start_s <= 0 or not isinstance(config.address, str):
+    if not _is_amount(config.start_s) or config.start_s == 0 or not isinstance(config.address, str):
         raise ValueError(f'{path}: [ray] takes address = "{LOCAL}" or "host:port", and start_s in seconds.')
-    for name, amount in config.each.items():
-        if not isinstance(amount, int | float) or amount < 0:
-            raise ValueError(f"{path}: num_{name.lower()}s of [{preset}] must be a number, not {amount!r}.")
+    amounts = {name: actor[name] for name in ("num_cpus", "num_gpus", "memory") if name in actor}
+    for name, amount in (amounts | resources).items():
+        if not _is_amount(amount):
+            raise ValueError(f"{path}: {name} of [{preset}] must be a number from 0 to {MOST:g}, not {amount!r}.")
     return config
+
+
+def _is_amount(value: Any) -> bool:
+    """Tell whether it is a plain number that can be counted in."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST
 
 
 def start(wanted: list[tuple[Config, Loading]], folder: Path) -> list[Replicas]:
@@ -141,6 +153,9 @@ def start(wanted: list[tuple[Config, Loading]], folder: Path) -> list[Replicas]:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     else:
         _check_address(address)
+        # Ray would ask for a quarter of an hour where something else than Ray listens.
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
+        os.environ.setdefault("RAY_py_gcs_connect_timeout_s", f"{ANSWER_S:.0f}")
     try:
         from app.replicas import deploy  # imports Ray, which reads the environment then
     except ImportError as error:

@@ -10,13 +10,13 @@ import argparse
 import logging
 import os
 import queue
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -101,12 +101,13 @@ class Leased:
         """Nothing to let go of: leases end with their jobs."""
 
 
-def place(pipe: JointDiTPipeline, cache: str | None) -> JointDiTPipeline:
+def place(pipe: JointDiTPipeline, cache: str | None, root: Path) -> JointDiTPipeline:
     """Put a pipeline where the jobs' processes find it: in name on the GPU, before the page starts.
 
     Args:
         pipe: As loaded, without a step cache.
         cache: Name of a step cache, or None.
+        root: Folder of this process, where what is compiled goes; every job's process reads it.
 
     Returns:
         The pipeline, its blocks compiled ahead of time, if they always get the same rows: not with classifier-free
@@ -114,21 +115,21 @@ def place(pipe: JointDiTPipeline, cache: str | None) -> JointDiTPipeline:
     """
     pipe.to("cuda")
     if pipe.transformer.config.guidance_embeds and cache not in FREEZES:
-        _compile_ahead(pipe)
+        _compile_ahead(pipe, root / "blocks")
     speed_up(pipe.transformer, False, cache)
     return pipe
 
 
-def _compile_ahead(pipe: JointDiTPipeline) -> None:
+def _compile_ahead(pipe: JointDiTPipeline, folder: Path) -> None:
     """Compile the transformer's blocks in a job of their own; where that fails they stay as they are."""
-    folder = tempfile.mkdtemp(prefix="jointdit-blocks-")  # every job's process reads it
+    folder.mkdir()
 
     def compiled() -> Iterator[str]:
         def run() -> None:
             pipe.joint_generation("", num_inference_steps=1, seed=0)
 
         for blocks, graph in export_blocks(pipe.transformer, run).items():
-            spaces.aoti_compile_and_save(folder, graph, submodule=blocks)
+            spaces.aoti_compile_and_save(str(folder), graph, submodule=blocks)
             yield blocks
 
     began = time.monotonic()
@@ -136,7 +137,7 @@ def _compile_ahead(pipe: JointDiTPipeline) -> None:
         for blocks in spaces.GPU(compiled, duration=COMPILE_S)():
             logger.info("compiled %s ahead of time, %.0f s", blocks, time.monotonic() - began)
         call_with_whole_tensors(pipe.transformer)
-        spaces.aoti_load_from_package_dir(pipe.transformer, folder)
+        spaces.aoti_load_from_package_dir(pipe.transformer, str(folder))
     except Exception as error:  # a page with slower steps is better than none
         logger.warning("The blocks stay as they are: compiling them ahead of time gave %s.", type(error).__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from .checker import LabelChecker
-from .datasets import DATASETS
+from .datasets import DATASETS, find_pairs
 from .depth_benchmark import benchmark_depth, save_benchmark
 from .generation_command import add_features, add_generation, features, generation
 from .mini import draw_worlds, evaluate_mini, tables
@@ -69,6 +69,7 @@ def _add_depth(parser: argparse.ArgumentParser) -> None:
 
 def _depth(args: argparse.Namespace) -> None:
     dataset = DATASETS[args.dataset]
+    find_pairs(dataset, args.data, args.list)  # refuses before the model is loaded
     if args.list is None and dataset.listed:
         sys.stderr.write(f"Without --list all of {args.data} is measured, while the paper has {dataset.listed}.\n")
     pipe = load_model(args)

@@ -69,6 +69,7 @@ class DepthDataset:
         title: Its name in tables.
         image: Pattern of a picture's path; its groups name the pair.
         depth: Pattern of a depth map's path, with the same groups.
+        example: A pair of both.
         read: Reads a depth map, given the picture: metres (H, W) and, where the data set has one, its own mask.
         depth_range: Metres; depth outside does not count, and predictions are held within.
         plausible: Metres; where the median depth of a map must lie, else its unit is another one.
@@ -83,6 +84,7 @@ class DepthDataset:
     title: str
     image: str
     depth: str
+    example: Pair
     read: Reader
     depth_range: tuple[float, float]
     plausible: tuple[float, float]
@@ -137,6 +139,7 @@ DATASETS = {
         "NYUv2",
         r"(?:(.+)/)?rgb_(\d+)\.png",
         r"(?:(.+)/)?depth_(\d+)\.png",
+        Pair("rgb_0001.png", "depth_0001.png"),
         _png16(1000),
         (1e-3, 10.0),
         (0.3, 10.0),
@@ -147,6 +150,7 @@ DATASETS = {
         "ScanNet",
         r"(?:(.+)/)?color/(\d+)\.jpg",
         r"(?:(.+)/)?depth/(\d+)\.png",
+        Pair("scene0000_00/color/000000.jpg", "scene0000_00/depth/000000.png"),
         _png16(1000),
         (1e-3, 10.0),
         (0.2, 10.0),
@@ -158,6 +162,10 @@ DATASETS = {
         "KITTI",
         r"(?:.+/)?\d{4}_\d\d_\d\d/(\w+_sync)/image_02/data/(\d+)\.png",
         r"(?:.+/)?(\w+_sync)/proj_depth/groundtruth/image_02/(\d+)\.png",
+        Pair(
+            "2011_09_26/2011_09_26_drive_0002_sync/image_02/data/0000000005.png",
+            "2011_09_26_drive_0002_sync/proj_depth/groundtruth/image_02/0000000005.png",
+        ),
         _png16(256),
         (1e-5, 80.0),
         (2.0, 80.0),
@@ -165,11 +173,20 @@ DATASETS = {
         cut=(352, 1216),
         listed="the Eigen split's test pictures",
     ),
-    "diode": DepthDataset("DIODE", r"(.+)\.png", r"(.+)_depth\.npy", _diode, (0.6, 350.0), (0.6, 350.0)),
+    "diode": DepthDataset(
+        "DIODE",
+        r"(.+)\.png",
+        r"(.+)_depth\.npy",
+        Pair("00019_00183_indoors_000_010.png", "00019_00183_indoors_000_010_depth.npy"),
+        _diode,
+        (0.6, 350.0),
+        (0.6, 350.0),
+    ),
     "eth3d": DepthDataset(
         "ETH3D",
         r"(?:rgb/)?([^/]+)/images/dslr_images/(\w+)\.JPG",
         r"(?:depth/[^/]+_dslr_depth/)?([^/]+)/ground_truth_depth/dslr_images/(\w+)\.JPG",
+        Pair("office/images/dslr_images/DSC_0219.JPG", "office/ground_truth_depth/dslr_images/DSC_0219.JPG"),
         _eth3d,
         (1e-5, np.inf),
         (0.3, 200.0),
@@ -192,6 +209,7 @@ def find_pairs(dataset: DepthDataset, folder: Path, listing: Path | None = None)
 
     Raises:
         OSError: `folder` or `listing` is not there.
+        ValueError: There is no pair; the message says what was looked for.
     """
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
@@ -205,13 +223,21 @@ def find_pairs(dataset: DepthDataset, folder: Path, listing: Path | None = None)
                 faults.append(Fault(line[0], f"{' and '.join(absent)} of the list is missing"))
             else:
                 pairs.append(Pair(*line[:2]))
+        if not pairs:
+            why = f", as {faults[0].file}: {faults[0].reason}" if faults else ""
+            raise ValueError(f"{listing} names no pair that is in {folder}{why}")
         return pairs, faults
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     images = {match.groups(): file for file in files if (match := re.fullmatch(dataset.image, file))}
     depths = {match.groups(): file for file in files if (match := re.fullmatch(dataset.depth, file))}
     faults = [Fault(file, "its depth map is missing") for key, file in images.items() if key not in depths]
     faults += [Fault(file, "its picture is missing") for key, file in depths.items() if key not in images]
-    return [Pair(file, depths[key]) for key, file in images.items() if key in depths], faults
+    pairs = [Pair(file, depths[key]) for key, file in images.items() if key in depths]
+    if not pairs:
+        halves = f"; {len(faults)} files lack their other half, such as {faults[0].file}" if faults else ""
+        looked_for = f"pictures like {dataset.example.image} and depth like {dataset.example.depth}"
+        raise ValueError(f"{folder} holds nothing in the layout of {dataset.title}, {looked_for}{halves}")
+    return pairs, faults
 
 
 def read_sample(dataset: DepthDataset, folder: Path, pair: Pair) -> Sample | Fault:

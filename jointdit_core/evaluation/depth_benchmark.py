@@ -105,7 +105,7 @@ def benchmark_depth(
 
     Raises:
         OSError: The folder or list is not there.
-        ValueError: No pair could be measured; the message names what is wrong with the first files.
+        ValueError: There is no pair, or none could be measured; the message names what is wrong with the first files.
     """
     dataset = DATASETS[name]
     pairs, faults = find_pairs(dataset, folder, listing)

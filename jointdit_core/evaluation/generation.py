@@ -26,6 +26,7 @@ from ..training.annotate import Estimator
 from .depth_metrics import DepthMetrics, depth_metrics
 
 FEATURES = 2048  # of Inception's last pooling
+WANTED = "--inception takes inception-2015-12-05.pt, which StyleGAN's authors publish"
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,19 @@ class Inception(torch.nn.Module):
             file: TorchScript; called as `(images, return_features=True)` or `(images, no_output_bias=True)`.
             scores: Whether the class probabilities' logarithms are wanted instead of the features.
             features: Their number; None is that of the published file.
+
+        Raises:
+            ValueError: It is not there, damaged, or another network.
         """
         super().__init__()
-        self.network, self.scores, self.num_features = torch.jit.load(str(file)).eval(), scores, features or FEATURES
+        self.scores, self.num_features = scores, features or FEATURES
+        try:
+            self.network = torch.jit.load(str(file), "cpu").eval()
+            shape = self(torch.zeros(1, 3, 299, 299, dtype=torch.uint8)).shape
+        except Exception as error:  # TorchScript raises nearly anything
+            raise ValueError(f"{file} is missing, damaged or another network; {WANTED}") from error
+        if len(shape) != 2 or not scores and shape[1] != self.num_features:
+            raise ValueError(f"{file} is another network, which gives {tuple(shape)} for a picture; {WANTED}")
 
     @torch.no_grad()
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -56,13 +56,16 @@ def generation(args: argparse.Namespace) -> None:
     if (args.on_depth or args.inception) and args.images is None:
         raise ValueError("FID and --on-depth compare with real pictures; name their folder with --images")
     prompts = read_prompts(args.prompts, args.on_depth)[: args.limit]
-    pipe = load_model(args)
-    device, size, side = pipe.device, args.batch_size, pipe.config.default_size
     real = [args.images / p.file for p in prompts] if args.on_depth else []
     if missing := [file for file in real if not file.is_file()]:
         raise ValueError(f"{missing[0]} of {args.prompts} is missing, as {len(missing)} pictures are")
     if args.images and not real:
         real = [args.images / name for name in find_pictures("images", args.images)]
+    if args.inception and min(len(prompts), len(real)) < 2:
+        raise ValueError("FID compares two sets of pictures; --prompts and --images must give two each at least")
+    inception = [Inception(args.inception, scores) for scores in (False, True)] if args.inception else []
+    pipe = load_model(args)
+    device, size, side = pipe.device, args.batch_size, pipe.config.default_size
     figures: dict[str, float | int | str] = {"model": model_name(args), "steps": args.steps, "pictures": len(prompts)}
     maps = estimate = None
     if args.on_depth:
@@ -73,9 +76,9 @@ def generation(args: argparse.Namespace) -> None:
     def made() -> Iterator[Image.Image]:
         return squares(files, side)
 
-    if args.inception:
-        figures["fid"] = frechet_distance(made(), squares(real, side), Inception(args.inception), device, size)
-        figures["is"] = inception_score(made(), Inception(args.inception, scores=True), device, size)
+    if inception:
+        figures["fid"] = frechet_distance(made(), squares(real, side), inception[0], device, size)
+        figures["is"] = inception_score(made(), inception[1], device, size)
     if args.clip:
         figures["clip"] = clip_score(made(), [p.text for p in prompts], args.clip, device, size)
     columns = [list(made())[:SHOWN]]

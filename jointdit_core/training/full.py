@@ -54,14 +54,16 @@ def prepare(args: argparse.Namespace) -> None:
     source = next(name for name in SOURCES if getattr(args, name) is not None)
     device = processes().device
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    try:
-        pipeline = JointDiTPipeline.from_pretrained(fetch_encoders(args.model), transformer=None, dtype=dtype).to(
-            device
-        )
+
+    def load() -> JointDiTPipeline:
+        pipeline = JointDiTPipeline.from_pretrained(fetch_encoders(args.model), transformer=None, dtype=dtype)
         pipeline.register_to_config(depth_transform=args.depth_transform)
+        return pipeline.to(device)
+
+    try:
         config = PrepareConfig(source, args.depth_model, args.caption_model, args.size, args.shard)
         preparation = Preparation(
-            pipeline,
+            load,
             config,
             getattr(args, source),
             args.out,

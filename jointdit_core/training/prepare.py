@@ -55,7 +55,7 @@ class Preparation:
 
     def __init__(
         self,
-        pipeline: JointDiTPipeline,
+        load_pipeline: Callable[[], JointDiTPipeline],
         config: PrepareConfig,
         folder: Path,
         out: Path,
@@ -66,7 +66,8 @@ class Preparation:
         """Look through the source, and check that `out` holds no other preparation.
 
         Args:
-            pipeline: Its autoencoder, tokenizers and text encoders are used; it needs no transformer.
+            load_pipeline: Gives whose autoencoder, tokenizers and text encoders are used, without a transformer; called
+                when the source is known to be there.
             config: What to prepare.
             folder: The source.
             out: Where the shards go.
@@ -75,21 +76,21 @@ class Preparation:
             batch_size: Pictures at once.
 
         Raises:
-            OSError: The source holds nothing, or `out` cannot be written to.
+            OSError: The source holds nothing, the pipeline is not there, or `out` cannot be written to.
             ValueError: `out` holds another preparation.
             ModuleNotFoundError: The source needs a package that is not installed.
         """
         check_source(config.source)
-        self.pipeline, self.config, self.folder, self.out = pipeline, config, folder, out
+        files = find_pictures(config.source, folder)
+        self.pipeline, self.config, self.folder, self.out = load_pipeline(), config, folder, out
         self.load_estimator, self.load_captioner, self.batch_size = load_estimator, load_captioner, batch_size
         self.estimator: Estimator | None = None
         self.captioner: Captioner | None = None
         self.process = PartialState()
-        files = find_pictures(config.source, folder)
         self.parts = [files[i : i + config.shard] for i in range(0, len(files), config.shard)]
         described = asdict(config) | {
-            "vae": fingerprint(pipeline.vae),
-            "depth_transform": pipeline.config.depth_transform,
+            "vae": fingerprint(self.pipeline.vae),
+            "depth_transform": self.pipeline.config.depth_transform,
             "pictures": hashlib.sha256("\n".join(files).encode()).hexdigest(),
         }
         out.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ def test_weights_may_come_from_elsewhere(read, enough, folders, tmp_path):
     asked += ["--lora", f"{tmp_path / 'style.safetensors'}:0.5", "--largest", "768", "--device", "cpu"]
     flags = read(*asked)
     preset = asked_preset(flags)
-    pipe = load_asked(flags, preset)
+    pipe = load_asked(flags, preset, tmp_path)
     plain = JointDiTPipeline.from_flux(str(flux), str(addons))
     changed = plain.transformer.transformer_blocks[0].ff.net[2].weight
     before = changed.clone()
@@ -58,27 +58,29 @@ def test_weights_may_come_from_elsewhere(read, enough, folders, tmp_path):
     assert preset.sizes == ((512, 512), (640, 384), (384, 640)) and pipe.config.max_size == 640
 
 
-def test_too_little_memory_is_told_before_anything_is_fetched(read, hub, monkeypatch):
+def test_too_little_memory_is_told_before_anything_is_fetched(read, hub, monkeypatch, tmp_path):
     asked = read("--preset", "flux-dev", "--base", "maker/flux", "--addons", "maker/addons", "--device", "cpu")
     monkeypatch.setattr(Card, "of", lambda device: Card(20.0, None))
     with pytest.raises(
         ValueError, match=r"1024x1024 pixels .* need \d\d\.\d GiB in main memory, 20\.0 are free; on an NVIDIA GPU"
     ):
-        load_asked(asked, asked_preset(asked))
+        load_asked(asked, asked_preset(asked), tmp_path)
     monkeypatch.setattr(Card, "of", lambda device: Card(11.5, (9, 0)))
     with pytest.raises(ValueError, match=r"1024x1024 pixels .* 11\.5 are free; --largest \d+ would fit\.$"):
-        load_asked(asked, asked_preset(asked))
+        load_asked(asked, asked_preset(asked), tmp_path)
     assert hub.asked == []
 
 
 @pytest.mark.parametrize("memory", [["--memory", "group-offload"], []], ids=["asked", "chosen"])
 @pytest.mark.parametrize("words", [["--compile"], ["--cache", "clean-branch"], ["--cache", "half-depth"]])
-def test_what_streamed_weights_do_not_bear_is_told_before_anything_is_fetched(read, hub, monkeypatch, memory, words):
+def test_what_streamed_weights_do_not_bear_is_told_before_anything_is_fetched(
+    read, hub, monkeypatch, tmp_path, memory, words
+):
     asked = read("--preset", "flux-dev", "--base", "maker/flux", "--addons", "maker/addons", *memory, *words)
     monkeypatch.setattr(Card, "of", lambda device: Card(12.0, (9, 0)))
     monkeypatch.setattr(memory_plans, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=f"^{' '.join(words)} needs .* plan group-offload streams them; [^.]*\\.$"):
-        load_asked(asked, asked_preset(asked))
+        load_asked(asked, asked_preset(asked), tmp_path)
     assert hub.asked == []
 
 
@@ -95,20 +97,20 @@ def test_what_streamed_weights_do_not_bear_is_told_before_anything_is_fetched(re
         (["--device", "cuda:99"], "--device cuda:99 is not here: PyTorch finds "),
     ],
 )
-def test_flags_that_make_no_sense_are_refused(read, words, said):
+def test_flags_that_make_no_sense_are_refused(read, tmp_path, words, said):
     flags = read(*words)
     with pytest.raises(ValueError) as refusal:
-        load_asked(flags, asked_preset(flags))
+        load_asked(flags, asked_preset(flags), tmp_path)
     assert str(refusal.value).startswith(said)
 
 
-def test_space_without_a_gpu_runs_the_embedded_model(read, monkeypatch, caplog):
+def test_space_without_a_gpu_runs_the_embedded_model(read, monkeypatch, caplog, tmp_path):
     monkeypatch.setenv("SPACE_ID", "maker/studio")
     monkeypatch.setenv("JOINTDIT_FLAGS", "--preset flux-dev --base 'maker/flux'")
     flags = read("--device", "cpu")
     assert (flags.preset, flags.base, flags.device) == ("flux-dev", "maker/flux", "cpu")
     preset = asked_preset(flags)
-    pipe = load_asked(flags, preset)
+    pipe = load_asked(flags, preset, tmp_path)
     assert preset is PRESETS["mini"] and pipe.dtype == torch.float32
     assert "no GPU" in caplog.text
 

@@ -32,7 +32,9 @@ def space(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_jobs_run_on_leased_gpus_for_their_visitor(space):
+def test_jobs_run_on_leased_gpus_for_their_visitor(space, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(space / "temporary"))
+    (space / "temporary").mkdir()
     with Server(space, FREE, start=("-m", "tests.app.zerogpu")) as server, Visitor(server) as visitor:
         first = visitor.run(*PAGE_RUN)
         second = visitor.run(*PAGE_RUN)
@@ -43,6 +45,8 @@ def test_jobs_run_on_leased_gpus_for_their_visitor(space):
         assert third.kind == "done" and third.digest == first.digest  # the mini stands in for itself
         assert "No GPU was granted" in json.dumps(third.data) and "exceeded your quota" in json.dumps(third.data)
         assert "No GPU was granted" not in json.dumps(first.data)
+        (blocks,) = (space / "temporary").glob("*/blocks")
+        assert server.stop()[0] == 0 and not blocks.exists()
     notes = [json.loads(line) for line in (space / "log").read_text().splitlines()]
     assert [note["placed"] for note in notes if "placed" in note][:2] == ["cpu", "cuda"]
     compiling, *leases = [note for note in notes if "seconds" in note]
@@ -111,6 +115,7 @@ def test_stops_and_failures_come_through_and_the_next_job_is_right(space):
 AHEAD = """
 import os, sys
 sys.path.insert(0, "tests/app/zerogpu")
+from pathlib import Path
 import numpy as np, torch
 from app import zero
 from jointdit_core.presets import PRESETS
@@ -125,7 +130,7 @@ plain = tiny_pipeline(guidance_embeds=True)
 plain.transformer.transformer_blocks = torch.nn.ModuleList()  # half the time to compile
 pipe = tiny_pipeline(guidance_embeds=True)
 pipe.transformer.transformer_blocks = torch.nn.ModuleList()
-zero.place(pipe, None)
+zero.place(pipe, None, Path(os.environ["TMPDIR"]))
 for side in (64, 96):
     print(side, np.abs(made(pipe, side).disparity - made(plain, side).disparity).max())
 """

@@ -50,13 +50,33 @@ def test_a_list_chooses_and_orders_and_names_what_is_missing(written, tmp_path):
     assert found == [pairs[5], pairs[2]]
     assert [fault.file for fault in faults] == [pairs[0].image, "gone.png"]
     assert "no depth" in faults[0].reason and "gone-too.png" in faults[1].reason
+    (tmp_path / "list.txt").write_text(lines[3])
+    with pytest.raises(ValueError, match="names no pair that is in .*, as gone.png: gone.png and gone-too.png of the"):
+        find_pairs(DATASETS["kitti"], folder, tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_folder_of_another_data_set_is_told_what_was_looked_for(name, tmp_path):
+    dataset = DATASETS[name]
+    (tmp_path / "other.webp").write_bytes(b"")
+    with pytest.raises(ValueError, match=f"holds nothing in the layout of {dataset.title}, pictures like ") as caught:
+        find_pairs(dataset, tmp_path)
+    for file in vars(dataset.example).values():
+        assert file in str(caught.value)
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"")
+    assert find_pairs(dataset, tmp_path) == ([dataset.example], [])
 
 
 def test_halves_of_pairs_are_named(tmp_path):
     for name in ("rgb_0001.png", "depth_0002.png"):
         Image.new("L", (640, 480)).save(tmp_path / name)
+    with pytest.raises(ValueError, match="like depth_0001.png; 2 files lack their other half, such as rgb_0001.png$"):
+        find_pairs(DATASETS["nyu"], tmp_path)
+    for name in ("rgb_0003.png", "depth_0003.png"):
+        Image.new("L", (640, 480)).save(tmp_path / name)
     pairs, faults = find_pairs(DATASETS["nyu"], tmp_path)
-    assert not pairs
+    assert pairs == [Pair("rgb_0003.png", "depth_0003.png")]
     assert {fault.file: fault.reason for fault in faults} == {
         "rgb_0001.png": "its depth map is missing",
         "depth_0002.png": "its picture is missing",

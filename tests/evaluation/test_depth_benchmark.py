@@ -71,7 +71,11 @@ def test_the_command_measures_every_layout(name, written, model, tmp_path, capsy
 def test_nothing_to_measure_is_said(model, tmp_path):
     (tmp_path / "data").mkdir()
     options = ["depth", "--dataset", "nyu", "--model", model, "--out", str(tmp_path / "out")]
-    with pytest.raises(SystemExit, match="no pair of NYUv2"):
+    with pytest.raises(SystemExit, match="holds nothing in the layout of NYUv2, pictures like rgb_0001.png and"):
+        main([*options, "--model", "none of this is loaded", "--data", str(tmp_path / "data")])
+    for name in ("rgb_0001.png", "depth_0001.png"):
+        (tmp_path / "data" / name).write_bytes(b"damaged")
+    with pytest.raises(SystemExit, match=r"no pair of NYUv2 in .* could be measured \(1 faults\)\. rgb_0001.png: "):
         main([*options, "--data", str(tmp_path / "data")])
     with pytest.raises(SystemExit, match="not a folder"):
         main([*options, "--data", str(tmp_path / "none")])

@@ -123,6 +123,32 @@ def test_lists_of_another_form_are_named(tmp_path):
         read_prompts(tmp_path / "empty.txt", False)
 
 
+class Other(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.float().mean()
+
+
+@pytest.mark.parametrize("kind", ["absent", "empty", "text", "cut", "weights", "other", "fewer"])
+def test_a_file_that_is_not_inception_is_told_before_anything_is_loaded(tmp_path, inception, kind):
+    file = tmp_path / "file.pt"
+    if kind in ("empty", "text", "cut"):
+        file.write_bytes({"empty": b"", "text": b"no network", "cut": inception.read_bytes()[:-100]}[kind])
+    elif kind == "weights":
+        torch.save({"weights": torch.zeros(3)}, file)
+    elif kind != "absent":
+        torch.jit.script(Other() if kind == "other" else StandIn()).save(str(file))
+    (tmp_path / "plain.txt").write_text("a red ball\n" * 2)
+    for name, picture in zip("ab", pictures(2, 0), strict=True):
+        picture.save(tmp_path / f"{name}.png")
+    command = ["generation", "--model", "none of this is loaded", "--inception", str(file), "--images", str(tmp_path)]
+    command += ["--prompts", str(tmp_path / "plain.txt"), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match=r"file.pt is .*another network.*; --inception takes inception-2015") as told:
+        main(command)
+    assert "\n" not in str(told.value) and not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit, match="must give two each"):
+        main([*command, "--limit", "1"])
+
+
 def test_the_command_measures_both_tasks_and_goes_on(tmp_path, inception, monkeypatch, capsys):
     monkeypatch.setattr("jointdit_core.evaluation.generation.FEATURES", FEATURES)
     tiny_pipeline().save_pretrained(tmp_path / "model")

@@ -76,8 +76,10 @@ def test_another_preparation_in_the_folder_and_distances_are_refused(made, tmp_p
     save_depth_model(tmp_path / "metric", "metric")
     with pytest.raises(ValueError, match="gives distances"):
         depth_estimator(str(tmp_path / "metric"), CPU)
-    with pytest.raises(SystemExit, match="holds no picture"):
-        main([*prepare_options(made, tmp_path / "none"), "--images", str(made / "model")])
+    unloaded = [*prepare_options(made, tmp_path / "none"), "--model", "none of this is loaded"]
+    for folder, sentence in ((made / "model", "holds no picture"), (tmp_path / "absent", "absent is not a folder")):
+        with pytest.raises(SystemExit, match=sentence):
+            main([*unloaded, "--images", str(folder)])
 
 
 def test_damaged_shards_are_named_at_loading_and_reading(made, tmp_path):
