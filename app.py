@@ -122,15 +122,16 @@ def serve_replicas(
     from app.engine import Engine
     from app.lane import Lane
     from app.replica import Loading
+    from app.serve_config import LOCAL, read_config
 
     wanted = []
     for one, preset in zip(flags, presets, strict=True):
         for flag in ("device", "places"):
             if getattr(one, flag) is not None:
                 raise ValueError(f"--{flag} and --serve exclude each other: {one.serve} says it.")
-        config = serve.read_config(one.serve, one.preset)
-        if one.offline and config.address != serve.LOCAL:
-            raise ValueError(f'--offline allows no other machine: set address = "{serve.LOCAL}" in {one.serve}.')
+        config = read_config(one.serve, one.preset)
+        if one.offline and config.address != LOCAL:
+            raise ValueError(f'--offline allows no other machine: set address = "{LOCAL}" in {one.serve}.')
         loading = Loading.by(
             config,
             preset,

@@ -26,6 +26,7 @@ from app.jobs import LaneError
 from app.lane import Lane
 from app.limits import TIME_LIMIT_S
 from app.replica import Loading
+from app.serve_config import Config, read_config
 from jointdit_core import JointDiTOutput
 from jointdit_core.decoding import InputError
 from jointdit_core.geometry.export import write_png16
@@ -111,7 +112,7 @@ def _estimate_one(engine: Engine, folder: Folder, asked: Settings, picture: Path
     os.replace(part, target)
 
 
-def start(config: serve.Config | None, preset: Preset, device: str, folder: Path) -> tuple[Engine, int]:
+def start(config: Config | None, preset: Preset, device: str, folder: Path) -> tuple[Engine, int]:
     """Load the model here, or start its replicas; return the engine and the workers of its lane."""
     if config is None:
         pipe = load(preset, device)
@@ -140,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if not args.pictures.is_dir():
             raise ValueError(f"{args.pictures} is not a folder.")
-        config = serve.read_config(args.serve, preset.name) if args.serve else None
+        config = read_config(args.serve, preset.name) if args.serve else None
         with tempfile.TemporaryDirectory() as folder, logging_redirect_tqdm():
             engine, workers = start(config, preset, args.device, Path(folder))
             with contextlib.closing(engine):

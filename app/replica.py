@@ -17,7 +17,7 @@ from app.lane import Lane
 from app.logs import set_up
 from app.offline import go_offline
 from app.recovery import BROKEN_STATUS
-from app.serve import LOCAL, Config
+from app.serve_config import LOCAL, Config
 from jointdit_core import JointDiTOutput
 from jointdit_core.presets import Preset, load
 

@@ -24,7 +24,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from app.engine import Request
 from app.jobs import LaneError, Reporter
 from app.replica import Facts, Failure, Loading, Replica
-from app.serve import LOCAL, RAY_VERSION, Config, available
+from app.serve_config import LOCAL, RAY_VERSION, Config, available
 from jointdit_core import JointDiTOutput
 
 logger = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ from app.engine import Engine, Request, Resident
 from app.jobs import LaneError
 from app.lane import Lane
 from app.replica import Loading
+from app.serve_config import read_config
 from jointdit_core import JointDiTOutput
 from jointdit_core.presets import PRESETS, load
 from jointdit_core.results import Settings
@@ -128,7 +129,7 @@ class Load:
 def fleet(replicas: int) -> Iterator[Engine]:
     """Replicas behind an engine, in a cluster of their own."""
     with tempfile.TemporaryDirectory() as folder:
-        config = serve.read_config(config_file(Path(folder), replicas), "mini")
+        config = read_config(config_file(Path(folder), replicas), "mini")
         (model,) = serve.start([(config, Loading.by(config, PRESETS[config.preset], SHORT_S))], Path(folder))
         engine = Engine(model, Lane(config.places, SHORT_S, workers=config.workers))
         try:

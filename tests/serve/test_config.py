@@ -15,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app import serve, server
 from app.replica import Loading
+from app.serve_config import read_config
 from jointdit_core import JointDiTOutput
 from jointdit_core.presets import PRESETS
 
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def read(tmp_path, text, preset="mini"):
     path = tmp_path / "serve.toml"
     path.write_text(text)
-    return serve.read_config(path, preset)
+    return read_config(path, preset)
 
 
 def begin(config, tmp_path):
@@ -33,7 +34,7 @@ def begin(config, tmp_path):
 
 @pytest.mark.parametrize(("preset", "device", "workers"), [("mini", "cpu", 2), ("flux-dev", "cuda", 8)])
 def test_the_documented_file_is_read(preset, device, workers):
-    config = serve.read_config(ROOT / "app" / "serve.toml", preset)
+    config = read_config(ROOT / "app" / "serve.toml", preset)
     loading = Loading.by(config, PRESETS[config.preset], 60.0)
     assert (loading.device, config.workers, loading.is_local) == (device, workers, True)
     assert config.places >= 1 and loading.threads >= 1
@@ -75,7 +76,7 @@ def test_a_config_that_cannot_be_meant_is_refused_with_what_to_change(tmp_path, 
 
 def test_a_file_that_is_not_there_is_told_with_one_to_look_at(tmp_path):
     with pytest.raises(ValueError, match=r"absent.toml cannot be read .*: name one like app/serve.toml\.$"):
-        serve.read_config(tmp_path / "absent.toml", "mini")
+        read_config(tmp_path / "absent.toml", "mini")
 
 
 @pytest.mark.parametrize(
