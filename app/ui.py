@@ -177,6 +177,7 @@ def _wire_memory(
     earlier: gr.Dropdown,
 ) -> None:
     """Wire pictures and links that carry settings, and the settings of earlier runs, which only the browser keeps."""
+    image.clear(lambda _: None, image, None, queue=False, **QUIET)  # an event with it takes away what it was told
     image.upload(memory.opened, image, [results.lift[0], *controls], validator=checks.picture, **QUIET)
     restorable = [tabs, *controls]
     given, kept = gr.Textbox(visible=False), gr.BrowserState([], storage_key="jointdit-runs", secret="not a secret")
