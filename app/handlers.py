@@ -28,6 +28,7 @@ from jointdit_core.results import Result, Settings
 from jointdit_core.worlds import captions, sample_scene
 
 VISIT_S = 6 * 3600  # files of a page that never said goodbye are kept this long
+STOPPED = "Stopped"  # how the run bar begins to tell of a stop
 STOP_ON, STOP_OFF = gr.update(interactive=True), gr.update(interactive=False)
 
 
@@ -164,12 +165,17 @@ class Studio(Shown):
         """Tell a visitor whose run is in the queue so; returns the run bar and the Stop button."""
         return words.run_bar("Waiting for the model …"), STOP_ON
 
-    def rest(self) -> tuple:
-        """Put the run bar and the Stop button to rest after a run that did not end well."""
-        return words.run_bar("That did not work. Your settings are kept."), STOP_OFF
+    def rest(self, result: Result | None, colormap: str, bar: str) -> tuple:
+        """Show the result again that was there before a run that did not end well, and put bar and Stop to rest.
 
-    def stop(self, colormap: str, request: gr.Request) -> tuple:
-        """Stop the visitor's run; its last preview becomes the result.
+        To the page, a run that was stopped before it began is one of these, too: what `stop` has told of it stays.
+        """
+        if STOPPED in bar:
+            return (SAME,) * 4
+        return self._still(result, colormap, "That did not work. Your settings are kept.")[:4]
+
+    def stop(self, result: Result | None, colormap: str, request: gr.Request) -> tuple:
+        """Stop the visitor's run; its last preview becomes the result, and without one the result before it stays.
 
         Returns:
             The panel's parts without the seed.
@@ -177,13 +183,18 @@ class Studio(Shown):
         owner = owner_of(request)
         stopped = self.engine.stop(owner)
         if stopped is None or stopped[1].image is None:
-            return Panel(bar=words.run_bar("Stopped."), stop=STOP_OFF)[:-1]
+            return self._still(result, colormap, f"{STOPPED}.")[:-1]
         asked, progress = stopped
         unfinished = replace(asked, stopped_at=progress.step)
         result = Result(progress.image, progress.disparity, unfinished, progress.elapsed_s)
-        text = f"Stopped after step {progress.step} of {progress.total}: what you see is unfinished."
+        text = f"{STOPPED} after step {progress.step} of {progress.total}: what you see is unfinished."
         panel = self._show(result, owner, colormap, words.run_bar(text, progress.step / progress.total))
         return panel._replace(chosen=gr.update(value=None))[:-1]  # it is none of the variants that are done
+
+    def _still(self, result: Result | None, colormap: str, text: str) -> Panel:
+        """Show the result that there still is in place of what a run has shown, or nothing."""
+        depth = None if result is None else colored(result.disparity, colormap)
+        return Panel(result and result.image, depth, words.run_bar(text), STOP_OFF)
 
     def _show(self, result: Result, owner: str, colormap: str, bar: str) -> Panel:
         """Show a finished result; its files will go to a new folder of the visitor's."""

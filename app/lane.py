@@ -228,7 +228,8 @@ class Lane:
 
     def _waiting(self, job: Job) -> Progress:
         with self._guard:
-            place = self._queue.index(job) if job in self._queue else 0
+            if job not in self._queue or (place := self._queue.index(job)) < self._free():
+                return Progress()  # it has a device, or a worker is on the way to it
         return Progress(ahead=place + 1, wait_s=self._wait_s(place))
 
     def _call_up(self) -> None:

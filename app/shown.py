@@ -63,23 +63,16 @@ class Shown:
         return viewer.figure(checked(result.lift, lifting(*controls)), result)
 
     def files(self, result: Result | None, *controls: Any) -> tuple:
-        """Write the result's files for the download buttons; an animation made before is no longer theirs.
-
-        Returns:
-            The download buttons of `Files`, the button that makes the animation, and the one that downloads it.
-        """
+        """Write the result's files and return their paths, as `Files` has them."""
         if result is None:
-            return (SAME,) * (len(Files._fields) + 2)
-        paths = written(write_files, result, lifting(*controls))
-        downloads = (gr.update(value=str(path), interactive=True) for path in paths)
-        return *downloads, gr.update(visible=True, interactive=True), gr.update(value=None, visible=False)
+            return (SAME,) * len(Files._fields)
+        return tuple(map(str, written(write_files, result, lifting(*controls))))
 
-    def parallax(self, result: Result | None, *controls: Any) -> tuple:
-        """Draw the result's animation, which takes seconds, and offer it in place of the button that asked for it."""
+    def parallax(self, result: Result | None, *controls: Any) -> str:
+        """Draw the result's animation, which takes seconds, and return its path."""
         if result is None:
             raise refusal(NO_PICTURE)
-        path = written(write_parallax, result, lifting(*controls))
-        return gr.update(visible=False), gr.update(value=str(path), visible=True)
+        return str(written(write_parallax, result, lifting(*controls)))
 
     def recolor(self, result: Result | None, colormap: str) -> Any:
         """Show the depth in another colour map."""

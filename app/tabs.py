@@ -89,7 +89,7 @@ def image_tab(studio: Studio) -> Tab:
                 elem_id="many-files",
             )
             start = gr.Button("Estimate all", size="md", elem_id="estimate-all")
-            archive = gr.DownloadButton("All depth maps · ZIP", visible=False)
+            archive = gr.DownloadButton("All depth maps · ZIP", size="md", visible=False)
         return Tab(*controls, image=image, many=(files, start, archive))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -91,34 +92,27 @@ def _wire_runs(studio: Studio, tabs: dict[str, Tab], results: Results) -> None:
         ),
     }
     started = []
-    state = [results.panel.bar, results.panel.stop]
+    panel, state = results.panel, [results.panel.bar, results.panel.stop]
+    ended = [panel.result, results.look, panel.bar], list(panel[:4])
     for (run, check), (tab, given, triggers) in runs.items():
-        outputs = [*results.panel[:-1], tab.seed]
+        outputs = [*panel[:-1], tab.seed]
         asked = gr.on(triggers, studio.waiting, given, state, validator=check, **QUIET)
         begun = asked.success(run, [*given, results.look], outputs, **endpoints.ON_DEVICE, **QUIET)
-        begun.failure(studio.rest, None, state, queue=False, **QUIET)
+        begun.failure(studio.rest, *ended, queue=False, **QUIET)
         started.append(begun)
     files, start, archive = image.many
     given = [files, *image.numbers]
     asked = start.click(studio.waiting, given, state, validator=check_batch, **QUIET)
     batch = Batch(studio).depth_estimation
     begun = asked.success(batch, [*given, results.look], [*state, archive], **endpoints.ON_DEVICE, **QUIET)
-    begun.failure(studio.rest, None, state, queue=False, **QUIET)  # not cancelled by Stop: what was made is packed
-    results.panel.stop.click(studio.stop, results.look, list(results.panel[:-1]), cancels=started, queue=False, **QUIET)
+    begun.failure(studio.rest, *ended, queue=False, **QUIET)  # not cancelled by Stop: what was made is packed
+    stopped = [panel.result, results.look], list(panel[:-1])
+    panel.stop.click(studio.stop, *stopped, cancels=started, queue=False, **QUIET)
 
 
 def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], results: Results) -> None:
-    result, source = results.panel.result, [results.panel.result, *results.lift]
-    changed = [result.change, *(control.change for control in (results.solid, *results.lift))]
-    given, latest = [result, results.solid, *results.lift], {"trigger_mode": "always_last", **QUIET}
-    lifted = gr.on(changed, studio.view, given, results.scene, queue=False, **latest)  # one request, answered at once
-    (make, parallax), making = results.parallax, gr.update(value="Making …", interactive=False)
-    lifted.success(studio.files, source, [*results.downloads, make, parallax], **latest)
-    asked = make.click(lambda: making, None, make, queue=False, **QUIET)
-    made = asked.then(studio.parallax, source, [make, parallax], **QUIET)
-    ready = gr.update(value="Make parallax", interactive=True)
-    made.then(lambda: ready, None, make, queue=False, **QUIET)
-    panel = results.panel
+    _wire_lift(studio, results)
+    panel, result = results.panel, results.panel.result
     seen = [panel.variants, panel.chosen, results.look]
     panel.chosen.input(studio.choose, seen, [panel.rgb, panel.depth, panel.caption, panel.result], **QUIET)
     results.reset.click(None, js=viewer.RESET, **QUIET)
@@ -138,6 +132,41 @@ def _wire_results(studio: Studio, tabs: gr.Tabs, task_tabs: dict[str, Tab], resu
         changed(studio.preview_depth, [file, kind, polarity], preview, validator=checks.depth_map, **QUIET)
 
 
+def _wire_lift(studio: Studio, results: Results) -> None:
+    """Wire what follows the result and the lift's controls: the 3D view, the files, the animation.
+
+    The page counts the changes. Files are closed by each, and offered only where none came since they were asked for:
+    what is taken home is always of what is shown.
+    """
+    result, source = results.panel.result, [results.panel.result, *results.lift]
+    changed = [result.change, *(control.change for control in (results.solid, *results.lift))]
+    given, latest = [result, results.solid, *results.lift], {"trigger_mode": "always_last", **QUIET}
+    files, (make, parallax) = list(results.downloads), results.parallax
+    shown, hidden = gr.update(visible=True), gr.update(visible=False)
+    on, off = gr.update(interactive=True), gr.update(interactive=False)
+
+    def noted(name: str) -> str:
+        return f"(...given) => {{ window.{name} = window.changes; return given; }}"
+
+    def offer(name: str, switched: list[dict]) -> str:
+        return f"() => window.{name} === window.changes ? {json.dumps(switched)} : []"
+
+    # The caption comes with the picture; the result's own change may be told a frame later.
+    closed = json.dumps([*[off] * len(files), shown | off, hidden])
+    count = f"() => {{ window.changes = (window.changes ?? 0) + 1; return {closed}; }}"
+    gr.on([results.panel.caption.change, *changed], None, None, [*files, make, parallax], js=count, **QUIET)
+    # After that, since a control's second event waits for its first; one request, answered at once.
+    lifted = gr.on(changed, studio.view, given, results.scene, queue=False, **latest)
+    written = lifted.success(studio.files, source, files, js=noted("written"), **latest)
+    written.success(None, None, [*files, make], js=offer("written", [on] * (len(files) + 1)), **QUIET)
+
+    making = gr.update(value="Making …", interactive=False)
+    asked = make.click(lambda: making, None, make, queue=False, **QUIET)
+    made = asked.then(studio.parallax, source, parallax, js=noted("drawn"), **QUIET)
+    made.success(None, None, [make, parallax], js=offer("drawn", [hidden, shown]), **QUIET)
+    made.then(lambda: gr.update(value="Make parallax", interactive=True), None, make, queue=False, **QUIET)
+
+
 def _wire_memory(
     memory: Memory,
     page: gr.Blocks,
@@ -148,6 +177,7 @@ def _wire_memory(
     earlier: gr.Dropdown,
 ) -> None:
     """Wire pictures and links that carry settings, and the settings of earlier runs, which only the browser keeps."""
+    image.clear(lambda _: None, image, None, queue=False, **QUIET)  # an event with it takes away what it was told
     image.upload(memory.opened, image, [results.lift[0], *controls], validator=checks.picture, **QUIET)
     restorable = [tabs, *controls]
     given, kept = gr.Textbox(visible=False), gr.BrowserState([], storage_key="jointdit-runs", secret="not a secret")

@@ -52,7 +52,7 @@ def test_stop_packs_what_was_made(studio, pictures):
         time.sleep(0.01)
     while studio.engine.health().status != "busy":
         time.sleep(0.01)
-    studio.stop("gray", visitor())
+    studio.stop(None, "gray", visitor())
     thread.join(30)
     names, report, _ = contents(rows[-1])
     assert names[:2] == ["001-p0-depth.png", "001-p0-depth16.png"] and len(names) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -57,5 +58,15 @@ def test_several_engines_end_together_and_their_health_is_the_worst_of_theirs(pi
     assert other.health().status == "stopping" and Engines([other]).health() == other.health()
 
 
-def test_warm_up_measures_a_step(pipe):
-    assert 0 < Resident(pipe, "tiny").warm_up() < 10
+def test_warm_up_measures_a_step_on_a_machine_that_is_busy_for_a_moment(pipe, monkeypatch):
+    generate = pipe.joint_generation
+
+    def interrupted(*given, callback_on_step_end, **how):
+        def late(step, *rest):
+            time.sleep(step == 2)
+            callback_on_step_end(step, *rest)
+
+        return generate(*given, callback_on_step_end=late, **how)
+
+    monkeypatch.setattr(pipe, "joint_generation", interrupted)
+    assert 0 < Resident(pipe, "tiny").warm_up() < 1

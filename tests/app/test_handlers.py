@@ -17,7 +17,8 @@ from app import words
 from app.checks import Checks
 from app.endpoints import Endpoints
 from app.examples import find_examples, write_example
-from app.shown import SAME, Panel
+from app.handlers import STOP_OFF
+from app.shown import SAME, Panel, colored
 from jointdit_core import reading
 from jointdit_core.presets import PRESETS
 from jointdit_core.results import Result
@@ -201,7 +202,7 @@ def test_a_stop_keeps_the_variants_that_are_done(studio):
     thread.start()
     while not any("Variant 2 of 3 · Step" in str(panel.bar) for panel in panels):
         time.sleep(0.01)
-    stopped = studio.stop("gray", visitor())
+    stopped = studio.stop(None, "gray", visitor())
     thread.join(10)
     assert [len(panel.variants) for panel in panels if panel.result is not SAME] == [1]
     unfinished = stopped[Panel._fields.index("result")]
@@ -219,7 +220,7 @@ def test_stop_keeps_the_last_preview_as_the_result(studio):
     while not any("Step" in str(panel.bar) for panel in panels):
         time.sleep(0.01)
     started = time.monotonic()
-    stopped = Panel(*studio.stop("spectral", visitor()), None)
+    stopped = Panel(*studio.stop(None, "spectral", visitor()), None)
     assert time.monotonic() - started < 1
     thread.join()
     step = stopped.result.settings.stopped_at
@@ -228,9 +229,16 @@ def test_stop_keeps_the_last_preview_as_the_result(studio):
     assert all(panel.result is SAME for panel in panels)
 
 
-def test_stop_without_a_run_only_resets_the_button(studio):
-    idle = studio.stop("spectral", visitor())
-    assert idle[2] != SAME and idle[0] is SAME and idle[5] is SAME
+def test_what_comes_to_nothing_leaves_the_result_before_it(studio, result):
+    """A run has shown what it was given and its previews; files, caption and 3D view are still of the result before."""
+    idle = Panel(*studio.stop(result, "gray", visitor()), None)
+    rgb, depth, bar, stop = studio.rest(result, "gray", "Step 3 of 20")
+    for one in (idle, Panel(rgb, depth)):
+        assert one.rgb is result.image and one.result is SAME
+        np.testing.assert_array_equal(one.depth, colored(result.disparity, "gray"))
+    assert "did not work" in bar and idle.stop == stop == STOP_OFF
+    assert studio.rest(None, "gray", "Step 3 of 20")[:2] == (None, None)
+    assert all(part is SAME for part in studio.rest(result, "gray", idle.bar)), "what Stop has told stays"
 
 
 def test_stop_reaches_only_its_own_visitor(studio):
@@ -239,7 +247,7 @@ def test_stop_reaches_only_its_own_visitor(studio):
     thread.start()
     while not panels:
         time.sleep(0.01)
-    studio.stop("spectral", visitor("two"))
+    studio.stop(None, "spectral", visitor("two"))
     thread.join()
     assert isinstance(panels[-1].result, Result)
 

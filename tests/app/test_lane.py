@@ -35,6 +35,16 @@ def test_run_reports_progress_with_previews_then_output(pipe):
     assert all(one.disparity.shape == (64, 64) for one in progress)
 
 
+def test_an_only_run_is_never_told_to_wait():
+    lane = Lane()
+    for _ in range(20):
+        go = threading.Event()
+        run = lane.run("a", None, lambda on_step, go=go: go.wait() and JointDiTOutput("done", None, 0, ()))
+        assert next(run) == Progress()
+        go.set()
+        list(run)
+
+
 def test_time_left_is_elapsed_time_per_step():
     assert Progress(1, 10, 5.0).left_s is None
     assert Progress(5, 20, 2.0).left_s == pytest.approx(6.0)

@@ -14,7 +14,7 @@ Which test covers which part of the page:
 | looseness, and its way through the square of noise levels | three tabs share one panel |
 | colours, reversed, clipped; compare | `test_results`: depth is coloured … |
 | first view, hover with pixel and relative depth | the first view is the photo's own … |
-| every file, stereo, normals, parallax, the archive of all | every file can be taken home |
+| every file, stereo, normals, parallax, the archive of all | every file can be …, what is taken home in haste … |
 | lift controls without the model, surface, camera kept and reset | lift controls redraw …, twenty updates … |
 | pictures that carry settings, links, earlier runs | `test_keeping`: dropped back, links and earlier runs |
 | program, command line and page: the same bytes; tools: `tests/app/test_tools.py` | page, program and command line … |

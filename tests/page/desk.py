@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 
@@ -66,6 +67,28 @@ def link(prompt: str = "a red ball", seed: int = 7, steps: int = 8) -> str:
     return f"?settings={quote(Settings('joint_generation', prompt, seed, steps, USUAL.guidance_scale, 'mini').text())}"
 
 
+def settings_in(query: str) -> Settings | None:
+    """Return the settings of a link."""
+    return Settings.parse(parse_qs(query[1:]).get("settings", [""])[0])
+
+
+# Asks for the settings' file as soon as it is offered once the result is another, or a hand has come from a lift
+# control, and notes which result is shown then.
+EAGER = """() => {
+  const shown = () => document.querySelector('#caption [data-link]').dataset.link, before = shown();
+  let moved = false;
+  const move = () => setTimeout(() => { moved = true; }, 100);
+  document.querySelector('#lift').addEventListener('input', move, { once: true });
+  const look = () => {
+    const file = document.querySelector('#file-settings');
+    if (file.disabled || !(moved || shown() !== before)) return setTimeout(look);
+    window.taken = shown();
+    file.click();
+  };
+  look();
+}"""
+
+
 class Desk:
     """An open page."""
 
@@ -89,7 +112,7 @@ class Desk:
         """Open the page, perhaps anew; with the first example it is drawn once."""
         self.page.goto(self.address + "/" + query)
         expect(self.page.locator("#viewer .js-plotly-plot[data-drawn]")).to_be_visible()
-        if asked := Settings.parse(parse_qs(query[1:]).get("settings", [""])[0]):
+        if asked := settings_in(query):
             expect(self.prompt).to_have_value(asked.prompt)
         self.complaints.clear()  # of the page that was left, whose connection was cut
 
@@ -180,6 +203,16 @@ class Desk:
         with self.redrawing():
             self.button(MAKE[tab]).click()
         expect(self.status).to_have_text(re.compile(r"^(Variant \d of \d · )?Done in"))
+
+    def take_in_haste(self, act: Callable[[], object]) -> dict:
+        """Change what is shown and take its settings' file at the first moment; it is of what is shown."""
+        self.page.evaluate(EAGER)
+        with self.page.expect_download() as download:
+            act()
+        taken = json.loads(download.value.path().read_bytes())
+        shown = settings_in(self.page.evaluate("() => window.taken"))
+        assert (taken["prompt"], taken["seed"]) == (shown.prompt, shown.seed)
+        return taken
 
     def coarsen(self) -> None:
         """Show few points from now on, for tests that only wait for the 3D view: software takes long to draw many."""

@@ -42,8 +42,12 @@ HOLES = np.full((32, 32), np.nan, np.float32)
 
 
 def beside(control: Locator, sentence: str) -> None:
-    """The sentence stands in the control's own block, in sight."""
+    """The sentence stands in the control's own block, in sight, and on nothing else of it."""
     expect(control.get_by_text(sentence)).to_be_visible()
+    told = control.get_by_text(sentence).bounding_box()
+    for other in control.locator("[data-testid=block-label], .filename").all():
+        box = other.bounding_box()
+        assert box["y"] + box["height"] <= told["y"] or told["y"] + told["height"] <= box["y"]
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +112,5 @@ def test_a_bad_file_is_told_as_it_comes_and_when_it_is_used(shared, tab, place, 
     beside(desk(place), sentence)
     desk.button(MAKE[tab]).click()
     beside(desk(place), sentence)
-    while not desk(f"{place} input[type=file]").count():  # the sentence goes first, then the file
-        desk(place).get_by_label(re.compile("Clear|Remove")).first.click()
-        desk.page.wait_for_timeout(200)
+    desk(place).get_by_label(re.compile("Clear|Remove")).last.click()  # of the file, with which the sentence goes
+    expect(desk(place).get_by_text(sentence)).not_to_be_visible()

@@ -13,6 +13,7 @@ import trimesh
 from PIL import Image
 from playwright.sync_api import expect
 
+from app.examples import find_examples
 from tests.page.desk import Desk
 
 SHOWN = """() => {
@@ -108,6 +109,21 @@ def test_every_file_can_be_taken_home(idle):
     expect(desk("#file-parallax")).to_be_visible()
     file, content = take(desk, "parallax")
     assert file.endswith(".webp") and Image.open(io.BytesIO(content)).n_frames > 10
+
+
+def test_what_is_taken_home_in_haste_is_of_what_is_shown(idle):
+    desk, examples = idle, find_examples()
+    for number in (2, 1):
+        taken = desk.take_in_haste(desk("#gallery .thumbnail-item").nth(number).click)
+        assert taken["seed"] == examples[number].settings.seed
+    slider = desk("#lift input[type=range]").first
+    with desk.redrawing():
+        slider.fill("44")
+    assert desk.take_in_haste(lambda: slider.fill("45"))["lift"]["fov_deg"] == 45  # the other's are being written
+    desk.button("Make parallax").click()
+    slider.fill("46")
+    expect(desk.button("Make parallax")).to_be_enabled()
+    expect(desk("#file-parallax")).not_to_be_visible()  # of 45
 
 
 def in_order(faces: np.ndarray) -> np.ndarray:
