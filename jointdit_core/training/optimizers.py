@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from typing import Literal
 
 import torch
@@ -18,7 +19,12 @@ BITSANDBYTES = "bitsandbytes==0.50.2"
 
 
 def fast_bf16() -> bool:
-    """Whether bfloat16 arithmetic is fast here: any GPU, or a CPU with instructions for it."""
+    """Whether bfloat16 arithmetic is fast here: any GPU, or a CPU with instructions for it.
+
+    ACCELERATE_MIXED_PRECISION, which `accelerate launch` sets, has the last word: bf16, or anything else for float32.
+    """
+    if asked := os.environ.get("ACCELERATE_MIXED_PRECISION"):
+        return asked == "bf16"
     return torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 

@@ -18,8 +18,6 @@ from jointdit_core.training.shards import EMPTY, MANIFEST, PreparedPairs, finger
 from jointdit_core.training.sigmas import SigmaSampling
 from tests.tiny import LATENT_CHANNELS, TOKENS, tiny_pipeline
 
-Weights = dict[str, torch.Tensor]
-
 
 def save_flux(folder: Path) -> Path:
     """FLUX.1-dev's layout with diffusers' names, of the tiny pipeline's weights, without the joint parts."""
@@ -81,19 +79,6 @@ def three_steps(folder: Path, run: str, **changes) -> Trainer:
         made.step(pairs, 0.0)
     made.save()
     return made
-
-
-def apart(found: Weights, expected: Weights, start: Weights) -> float:
-    """How far weights are from others, over how far these have moved from `start`.
-
-    Adam makes a whole step of a gradient that is nothing but rounding, so that single weights may differ by one.
-    """
-    assert found.keys() == expected.keys()
-    away, moved = (
-        torch.cat([(one[name] - expected[name]).detach().flatten() for name in expected]).norm()
-        for one in (found, start)
-    )
-    return float(away / moved)
 
 
 def prepare_options(folder: Path, out: Path) -> list[str]:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from jointdit_core.model.transformer import added_parameters
@@ -29,6 +30,21 @@ def test_the_loss_falls(pipeline, pairs, tmp_path):
     run = trainer(pipeline, tmp_path, lr_matrix=3e-3, lr_other=3e-3)
     losses = [run.step(pairs, 0.0).item() for _ in range(120)]
     assert sum(losses[-20:]) < 0.75 * sum(losses[:20])
+
+
+def test_bfloat16_learns_as_float32_does(vae, pairs, tmp_path, monkeypatch):
+    def learn(precision):
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", precision)
+        AcceleratorState._reset_state()  # holds the precision of the process
+        torch.manual_seed(0)
+        run = trainer(build_mini(TINY, vae, VOCABULARY), tmp_path / precision)
+        losses = [run.step(pairs, 0.0).item() for _ in range(10)]
+        assert all(parameter.dtype == torch.float32 for parameter in run.parts.parameters())
+        AcceleratorState._reset_state()
+        return losses
+
+    exact, rounded = learn("no"), learn("bf16")
+    assert exact != rounded and rounded == pytest.approx(exact, rel=0.02)
 
 
 def test_untrained_loss_is_that_of_a_zero_velocity(vae, pairs, tmp_path):
