@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from app import zero
@@ -55,6 +56,8 @@ def test_jobs_run_on_leased_gpus_for_their_visitor(space, monkeypatch):
     assert all(20 < lease["seconds"] < 60 for lease in leases)
     workers = {note["process"] for note in notes if note.get("worker")}
     assert len(workers) == 2 and workers.isdisjoint({server.process.pid})  # one to compile, one for all runs
+    _, left = psutil.wait_procs([one for one in psutil.process_iter() if one.pid in workers], timeout=10)
+    assert not left
 
 
 IN_A_WORKER = """

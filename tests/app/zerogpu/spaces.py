@@ -45,7 +45,7 @@ def note(**facts):
 
 def GPU(task=None, *, duration=None, size=None):  # noqa: N802
     assert inspect.isgeneratorfunction(task)
-    workers = []
+    workers, server = [], os.getpid()
 
     @wraps(task)
     def leased(*arguments, **named):
@@ -78,6 +78,9 @@ def GPU(task=None, *, duration=None, size=None):  # noqa: N802
 
     def serve(end, stop):
         while True:
+            while not end.poll(1.0):
+                if os.getppid() != server:
+                    os._exit(0)
             arguments, named = pickle.loads(end.recv_bytes())
             note(worker=True)
             steps = task(*arguments, **named)
