@@ -19,11 +19,20 @@ from . import __doc__ as about_benchmark
 from .loops import build_autoencoder, list_kernels, make_depth_request, make_loop
 from .mini import format_mini, measure_mini, measure_start
 from .modes import FULL, MODES, TINY, build, prepare
-from .rows import HEAD, DepthRequest, Row, compare, format_kernels, format_requests, format_row, format_table
+from .rows import (
+    FIRST_STEPS,
+    HEAD,
+    DepthRequest,
+    Row,
+    compare,
+    format_kernels,
+    format_requests,
+    format_row,
+    format_table,
+)
 from .timing import time_runs
 
 REQUEST_STEPS = (4, 20)
-FIRST_STEPS = 4  # of the loop that compiles: enough for a cache to leave out a step
 
 
 def time_requests(model: ModelMixin, size: int, tiny: bool, compiled: bool, channels_last: bool) -> list[DepthRequest]:

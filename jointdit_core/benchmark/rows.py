@@ -8,8 +8,10 @@ import torch
 
 from .modes import BASELINE, BASELINE_COMPILED, MODES, REFERENCE
 
+FIRST_STEPS = 4  # of the loop that compiles: enough for a cache to leave out a step
 HEAD = (
-    "| mode | px | ms/step | images/s | first 4 steps s | peak GiB | / FLUX eager | / FLUX compiled | error | on |",
+    f"| mode | px | ms/step | images/s | first {FIRST_STEPS} steps s "
+    "| peak GiB | / FLUX eager | / FLUX compiled | error | on |",
     "|---|---|---|---|---|---|---|---|---|---|",
 )
 
@@ -43,7 +45,7 @@ class Row:
         device: Where it ran.
         ms_per_step: The loop over its steps, in milliseconds.
         images_per_s: Pictures, or pictures with their depth, per second: transformer only, at the steps run.
-        first_s: Seconds of the first four steps, compilation included.
+        first_s: Seconds of the first `FIRST_STEPS` steps, compilation included.
         peak_gib: Peak memory on the card in GiB; None on a CPU.
         error: L2 distance of the final tokens from those of the plain transformer, over how far that moved them, for
             every mode of JointDiT; None for FLUX.
